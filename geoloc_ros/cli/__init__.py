@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The geoloc command, one module a subcommand."""

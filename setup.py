@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Installs geoloc, with pip on any machine and with colcon (ament_python) on a robot."""
+
+from glob import glob
+from pathlib import Path
+import re
+
+from setuptools import find_packages, setup
+
+PACKAGE = 'geoloc_ros'
+VERSION = re.search(r"__version__ = '(.+)'", Path('geoloc_core/__init__.py').read_text()).group(1)
+
+ROS_WHEELS = [
+    f'ros-jazzy-{name}'
+    for name in (
+        'rclpy rmw-fastrtps-cpp std-msgs std-srvs sensor-msgs geometry-msgs nav-msgs '
+        'diagnostic-msgs lifecycle-msgs rosgraph-msgs visualization-msgs'
+    ).split()
+]
+
+setup(
+    name=PACKAGE,
+    version=VERSION,
+    description='Localize a robot against aerial imagery when GNSS is not enough (ROS 2)',
+    license='Apache-2.0',
+    author='geoloc maintainers',
+    author_email='maintainers@geoloc.invalid',
+    maintainer='geoloc maintainers',
+    maintainer_email='maintainers@geoloc.invalid',
+    python_requires='>=3.10,<3.13',
+    packages=find_packages(include=['geoloc_core*', 'geoloc_ros*']),
+    include_package_data=True,
+    package_data={
+        'geoloc_core.visualization': ['assets/*', 'assets/**/*'],
+        'geoloc_core': ['py.typed'],
+    },
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
+        (f'share/{PACKAGE}/config', [p for p in glob('config/*') if Path(p).is_file()]),
+    ],
+    zip_safe=False,
+    # On a robot rosdep brings these as distribution packages (package.xml); the ranges admit
+    # what Ubuntu 22.04 and 24.04 ship.
+    install_requires=[
+        'numpy>=1.21',
+        'opencv-python-headless>=4.5',
+        'pyproj>=3.3',
+        'rasterio>=1.2',
+        'gtsam>=4.2',
+        'scipy>=1.8',
+        'PyYAML>=5.4',
+        'rosbags>=0.10',
+        'tqdm>=4.57',
+    ],
+    extras_require={
+        'ros': ROS_WHEELS,
+        'onnx': ['onnxruntime>=1.17'],
+        'sim': ['embreex>=2.17.7', 'trimesh>=4'],
+        'viz': ['matplotlib>=3.5'],
+        'test': [
+            'pytest>=7.4',
+            'hypothesis',
+            'evo>=1.28',
+            'onnx>=1.16',
+            'catkin-pkg',
+            'lxml',
+            'import-linter',
+            'ruff',
+            'mypy',
+            'mercantile',
+        ],
+    },
+    entry_points={
+        'console_scripts': [
+            'geoloc = geoloc_ros.cli.main:main',
+            'geoloc_node = geoloc_ros.node:main',
+        ],
+    },
+)

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Real data is never committed: it lies beside the checkout, or where GEOLOC_DATA says.
+DATA_ROOT = Path(
+    os.environ.get('GEOLOC_DATA', Path(__file__).resolve().parents[2] / 'shared' / 'data')
+)
+
+
+@pytest.fixture(scope='session')
+def real_data():
+    """Returns a function that gives a folder of the real data, or skips the test."""
+
+    def folder(*parts: str) -> Path:
+        path = DATA_ROOT.joinpath(*parts)
+        if not path.exists():
+            pytest.skip(f'real data absent: {path} (set GEOLOC_DATA)')
+        return path
+
+    return folder
