@@ -44,11 +44,14 @@ setup(
     # On a robot rosdep brings these as distribution packages (package.xml); the ranges admit
     # what Ubuntu 22.04 and 24.04 ship.
     install_requires=[
-        'numpy>=1.21',
-        'opencv-python-headless>=4.5',
+        # gtsam 4.2, the last for Python 3.10, is built against numpy 1.
+        'numpy>=1.21,<2; python_version < "3.11"',
+        'numpy>=1.23; python_version >= "3.11"',
+        'opencv-python-headless>=4.5,<5',
         'pyproj>=3.3',
         'rasterio>=1.2',
-        'gtsam>=4.2',
+        'gtsam>=4.2; python_version < "3.11"',
+        'gtsam>=4.3; python_version >= "3.11"',
         'scipy>=1.8',
         'PyYAML>=5.4',
         'rosbags>=0.10',

@@ -1,0 +1,56 @@
+# Every target sets up what it needs in .venv from requirements.lock; nothing else is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
+
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node clean
+
+help:  ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# A stamp file a profile, so that a second `make` starts at once and a changed lock reinstalls.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || \
+	  { echo "geoloc needs Python 3.10-3.12; name one: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'pip>=23' 'setuptools>=64' wheel
+
+$(VENV)/.demo: requirements.lock setup.py | $(BIN)/python
+	@echo "Installing geoloc, ROS 2 Jazzy and the renderer into $(VENV) (no torch) ..."
+	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx]'
+	@touch $@
+
+$(VENV)/.test: requirements.lock setup.py $(VENV)/.demo | $(BIN)/python
+	@echo "Installing what the tests need into $(VENV) ..."
+	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,test]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## Render a drive, run the real node on it, score it, write out/demo/report.html
+	$(RUN_ENV) $(BIN)/geoloc demo --out out/demo $(DEMO_ARGS)
+
+test: $(VENV)/.test  ## The quick suite, lint, types and import rules
+	$(RUN_ENV) $(BIN)/python -m pytest -m 'not slow' $(TEST_ARGS)
+
+test-all: $(VENV)/.test  ## Everything, the slow tests too
+	$(RUN_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(VENV)/.test  ## ruff, mypy and import-linter alone
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench-kitti: $(VENV)/.test  ## KITTI drive 0013: offline, far map, live node (needs GEOLOC_DATA)
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.kitti
+
+bench-husky: $(VENV)/.test  ## Husky bag with GNSS hidden for 30 s and 60 s (needs GEOLOC_DATA)
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.husky
+
+bench-node: $(VENV)/.test  ## Node overhead, lost frames on the wire, map crops
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.node
+
+lock:  ## Resolve requirements.lock anew (needs uv)
+	uv pip compile --universal --python-version 3.10 setup.py --all-extras \
+	  --no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+clean:  ## Remove the environment and everything generated
+	rm -rf $(VENV) out build install log .pytest_cache .mypy_cache .ruff_cache *.egg-info
