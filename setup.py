@@ -29,7 +29,6 @@ setup(
     maintainer_email='maintainers@geoloc.invalid',
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['geoloc_core*', 'geoloc_ros*']),
-    include_package_data=True,
     package_data={
         'geoloc_core.visualization': ['assets/*', 'assets/**/*'],
         'geoloc_core': ['py.typed'],
