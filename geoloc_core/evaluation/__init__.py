@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics and the tables made from them: pure functions."""
+"""Scores: pure functions from estimates and truth to figures. Nothing here knows ROS or files."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags: reading, writing, replaying and scoring them, without ROS where possible."""
+"""Bags: reading and writing them, playing them into the graph, scoring what came back."""

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The names that bags written by geoloc use; other people's bags are searched by message type."""
+
+IMAGE = '/camera/image_raw'
+COMPRESSED = '/camera/image_raw/compressed'
+CAMERA_INFO = '/camera/camera_info'
+DEPTH = '/camera/depth/image'
+FIX = '/gnss/fix'
+ODOMETRY = '/odom'
+IMU = '/imu/data'
+TRUTH = '/ground_truth/odometry'
+TRUTH_DATUM = '/ground_truth/datum'
+TF_STATIC = '/tf_static'
+
+MAP_FRAME = 'map'
+ODOM_FRAME = 'odom'
+BASE_FRAME = 'base_link'
+CAMERA_FRAME = 'camera_optical_frame'
+GNSS_FRAME = 'gnss_link'
+IMU_FRAME = 'imu_link'
+
+LATCHED = frozenset({TF_STATIC, TRUTH_DATUM})
+
+# What geoloc looks for in a bag, and the message types that can be it.
+KINDS: dict[str, tuple[str, ...]] = {
+    'image': ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'),
+    'camera_info': ('sensor_msgs/msg/CameraInfo',),
+    'depth': ('sensor_msgs/msg/Image',),
+    'fix': ('sensor_msgs/msg/NavSatFix',),
+    'odometry': ('nav_msgs/msg/Odometry',),
+    'imu': ('sensor_msgs/msg/Imu',),
+    'truth': ('nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'),
+    'truth_datum': ('sensor_msgs/msg/NavSatFix',),
+}
