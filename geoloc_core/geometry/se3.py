@@ -84,7 +84,7 @@ def rpy_from(T: ArrayLike) -> tuple[float, float, float]:
 
 
 def yaw_of(T: ArrayLike) -> float:
-    """Yaw in rad of a motion (4, 4) or a rotation (3, 3): where its x axis points, seen from up."""
+    """Yaw in rad of a motion (4, 4) or a rotation (3, 3): where its x axis points."""
     return rpy_from(T)[2]
 
 
@@ -161,7 +161,7 @@ def quaternion_xyzw(R: ArrayLike) -> Array:
 
 
 def hat(w: ArrayLike) -> Array:
-    """The matrix (3, 3) with hat(w) @ p = w x p."""
+    """The skew matrix (3, 3) that multiplies as the cross product: hat(w) @ p = w x p."""
     x, y, z = np.asarray(w, dtype=np.float64)
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
