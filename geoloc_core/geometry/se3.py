@@ -161,7 +161,7 @@ def quaternion_xyzw(R: ArrayLike) -> Array:
 
 
 def hat(w: ArrayLike) -> Array:
-    """The skew matrix (3, 3) that multiplies as the cross product: hat(w) @ p = w x p."""
+    """The skew matrix (3, 3) of w (3,): multiplying by it is the cross product with w."""
     x, y, z = np.asarray(w, dtype=np.float64)
     return np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 

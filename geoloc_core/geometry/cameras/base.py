@@ -2,7 +2,8 @@
 """What every camera model offers: points to pixels, and pixels to rays."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from geoloc_core.errors import CalibrationError
 
 Floats = NDArray[np.floating]
+FocalCameraType = TypeVar('FocalCameraType', bound='FocalCamera')
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class AbstractCamera(ABC):
         """The camera of the same image resized; pixel edges stay: u' = (u + 0.5) s - 0.5."""
 
     def rays(self) -> NDArray[np.float64]:
-        """Unit rays (height, width, 3) of all pixel centres, optical frame; NaN where undefined."""
+        """Unit rays (height, width, 3) of all pixel centres, optical frame, or NaN."""
         v, u = np.mgrid[0 : self.height, 0 : self.width]
         uv = np.stack([u, v], axis=-1).reshape(-1, 2)
         return self.unproject(uv).reshape(self.height, self.width, 3)
@@ -132,22 +134,21 @@ class FocalCamera(AbstractCamera):
         """The matrix (3, 3) from undistorted rays (x/z, y/z, 1) to pixels."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
-    def _resized_intrinsics(self, width: int, height: int) -> dict[str, float]:
-        """The fields that a resize changes."""
+    def resized(self: FocalCameraType, width: int, height: int) -> FocalCameraType:
+        """The camera of the same image resized; pixel edges stay: u' = (u + 0.5) s - 0.5."""
         sx, sy = width / self.width, height / self.height
-        return {
-            'width': width,
-            'height': height,
-            'fx': self.fx * sx,
-            'fy': self.fy * sy,
-            'cx': (self.cx + 0.5) * sx - 0.5,
-            'cy': (self.cy + 0.5) * sy - 0.5,
-        }
+        return replace(
+            self,
+            width=width,
+            height=height,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+        )
 
 
-def invert_monotone(
-    target: Floats, inputs: NDArray[np.float64], outputs: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def invert_monotone(target: Floats, inputs: Floats, outputs: Floats) -> NDArray[np.float64]:
     """First guess of f^-1(target) from a table of an increasing f; NaN past the table's end."""
     return np.interp(target, outputs, inputs, right=np.nan)
 

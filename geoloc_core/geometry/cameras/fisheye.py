@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fisheye camera: the equidistant (Kannala-Brandt) model of ROS and OpenCV."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -56,7 +56,7 @@ class FisheyeCamera(FocalCamera):
         return min(float(np.sqrt(first_positive_root([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1]))), np.pi)
 
     @cached_property
-    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _table(self) -> tuple[Floats, Floats]:
         """Angles from zero to the model's end, and their image radii, increasing."""
         theta = np.linspace(0.0, self.max_angle, _TABLE_SIZE)
         return theta, self._radius(theta)
@@ -93,7 +93,3 @@ class FisheyeCamera(FocalCamera):
                 theta = np.clip(theta + step, 0.0, self.max_angle)
             across = np.where(radius > 0, np.sin(theta) / radius, 0.0)
         return np.concatenate([xy * across[..., None], np.cos(theta)[..., None]], axis=-1)
-
-    def resized(self, width: int, height: int) -> 'FisheyeCamera':
-        """The camera of the same image resized; pixel edges stay: u' = (u + 0.5) s - 0.5."""
-        return replace(self, **self._resized_intrinsics(width, height))

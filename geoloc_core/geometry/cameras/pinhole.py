@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pinhole camera with ROS's plumb_bob (Brown-Conrady) or rational distortion."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -189,7 +189,3 @@ class PinholeCamera(FocalCamera):
         xy = self.undistort((uv - [self.cx, self.cy]) / [self.fx, self.fy])
         rays = np.concatenate([xy, np.ones_like(xy[..., :1])], axis=-1)
         return rays / np.linalg.norm(rays, axis=-1, keepdims=True)
-
-    def resized(self, width: int, height: int) -> 'PinholeCamera':
-        """The camera of the same image resized; pixel edges stay: u' = (u + 0.5) s - 0.5."""
-        return replace(self, **self._resized_intrinsics(width, height))
