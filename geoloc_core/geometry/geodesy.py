@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 import pyproj
 
 from geoloc_core.errors import InputError
+from geoloc_core.geometry.tiles import wrap_lon
 
 Array = NDArray[np.float64]
 
@@ -97,7 +98,7 @@ class EnuFrame:
         good = np.isfinite(lat) & np.isfinite(lon) & (np.abs(np.nan_to_num(lat)) <= 90)
         x, y, z = self._transformer.transform(
             # PROJ refuses longitudes far out of range, and answers bad input with infinities.
-            np.where(good, np.mod(np.nan_to_num(lon) + 180, 360) - 180, 0.0),
+            np.where(good, wrap_lon(np.nan_to_num(lon)), 0.0),
             np.where(good, lat, 0.0),
             np.where(no_height, self.datum.alt_m, alt),
         )
@@ -158,7 +159,7 @@ def _wgs84() -> pyproj.Geod:
 
 def distance_m(lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: ArrayLike) -> Array:
     """Length (...) in m of the geodesic on the WGS84 ellipsoid; degrees, broadcastable shapes."""
-    values = np.broadcast_arrays(
-        *(np.asarray(value, dtype=np.float64) for value in (lon_a, lat_a, lon_b, lat_b))
+    lat_a, lon_a, lat_b, lon_b = np.broadcast_arrays(
+        *(np.asarray(value, dtype=np.float64) for value in (lat_a, lon_a, lat_b, lon_b))
     )
-    return np.asarray(_wgs84().inv(*values)[2], dtype=np.float64)[()]
+    return np.asarray(_wgs84().inv(lon_a, lat_a, lon_b, lat_b)[2], dtype=np.float64)[()]

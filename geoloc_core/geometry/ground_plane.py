@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground image to bird's-eye view (BEV) and back, over a flat ground.
+
+Convention: the level (ground) frame has its origin on the ground below base_link's origin, z up,
+x forward with yaw removed. A BEV is an image on a `Grid` of that frame: u right = forward,
+v down = right-hand side of the robot, so that at yaw 0 it overlays a north-up map patch.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from geoloc_core.errors import CalibrationError, InputError
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.geometry.grid import Grid
+
+Array = NDArray[np.float64]
+
+# Rays closer to the horizon than this hit the ground so far away that neither the flat ground nor
+# the attitude is good enough to say where.
+MIN_DEPRESSION = math.radians(1.0)
+# Where the fixed-point maps of cv2.remap point for cells without a pixel: outside of any image.
+_NOWHERE = -10.0
+# cv2.remap addresses with 16 bits.
+_MAX_IMAGE_SIDE = 32767
+
+
+@dataclass(frozen=True)
+class BevImage:
+    """A bird's-eye view.
+
+    Attributes:
+        image: (H, W) or (H, W, C), dtype of the camera's image; zero where not seen.
+        mask: (H, W) bool, True where the ground is seen.
+        grid: Its place in the level frame.
+    """
+
+    image: NDArray
+    mask: NDArray[np.bool_]
+    grid: Grid
+
+
+def T_ground_camera(
+    T_base_camera: ArrayLike, roll: float, pitch: float, base_height_m: float
+) -> Array:
+    """Pose of a camera in the level frame.
+
+    Args:
+        T_base_camera: (4, 4) optical frame -> base_link.
+        roll: rad, right side down positive.
+        pitch: rad, nose down positive.
+        base_height_m: Height of base_link's origin over the ground.
+
+    Returns:
+        (4, 4) optical frame -> level frame.
+    """
+    T_ground_base = se3.from_xyz_rpy(0.0, 0.0, base_height_m, roll, pitch, 0.0)
+    return T_ground_base @ np.asarray(T_base_camera, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Lookup for one attitude: where each cell lies in the image."""
+
+    T_ground_camera: Array
+    map_xy: NDArray[np.int16]
+    map_fraction: NDArray[np.uint16]
+    mask: NDArray[np.bool_]
+
+
+class GroundProjector:
+    """Makes bird's-eye views of one camera on one grid.
+
+    Its table is kept while the camera's pose stays within the tolerances of the pose it was made
+    for, so errors do not add up. Threads may share a projector.
+    """
+
+    def __init__(
+        self,
+        camera: AbstractCamera,
+        grid: Grid,
+        min_depression: float = MIN_DEPRESSION,
+        tolerance_m: float = 1e-3,
+        tolerance_rad: float = 1e-4,
+    ) -> None:
+        """Prepares for a camera and a grid.
+
+        Args:
+            camera: Of the images to come.
+            grid: Of the views to make, level frame.
+            min_depression: rad; cells seen under a flatter angle are masked.
+            tolerance_m: Movement of the camera that the table may ignore.
+            tolerance_rad: Rotation of the camera that the table may ignore.
+
+        Raises:
+            CalibrationError: The image is larger than cv2.remap can address.
+        """
+        if max(camera.width, camera.height) >= _MAX_IMAGE_SIDE:
+            raise CalibrationError(
+                f'images of {camera.width} x {camera.height} px are too large to remap: resize '
+                f'them below {_MAX_IMAGE_SIDE} px a side'
+            )
+        self.camera = camera
+        self.grid = grid
+        self.min_depression = min_depression
+        self._tolerance_m = tolerance_m
+        self._tolerance_rad = tolerance_rad
+        v, u = np.arange(grid.height), np.arange(grid.width)
+        self._x = grid.xy_from_uv(np.stack([u, 0 * u], axis=-1))[:, 0]
+        self._y = grid.xy_from_uv(np.stack([0 * v, v], axis=-1))[:, 1]
+        self._table: _Table | None = None
+
+    def bev(self, image: NDArray, T_ground_camera: ArrayLike) -> BevImage:
+        """The bird's-eye view of an image.
+
+        Args:
+            image: (H, W) or (H, W, C) of the camera's size; any dtype that cv2.remap takes.
+            T_ground_camera: (4, 4) optical frame -> level frame.
+
+        Returns:
+            The view; bilinear samples.
+
+        Raises:
+            InputError: The image is not of the camera's size.
+            CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+        """
+        if image.shape[:2] != (self.camera.height, self.camera.width):
+            raise InputError(
+                f'image is {image.shape[1]} x {image.shape[0]}, but its camera is calibrated for '
+                f'{self.camera.width} x {self.camera.height}: resize the camera with resized()'
+            )
+        table = self._table_for(T_ground_camera)
+        # Wrapping joins the seam of a panorama; it needs no cells outside, the others do.
+        border = cv2.BORDER_WRAP if self.camera.wraps else cv2.BORDER_CONSTANT
+        out = cv2.remap(
+            image, table.map_xy, table.map_fraction, cv2.INTER_LINEAR, borderMode=border
+        )
+        if self.camera.wraps:
+            out = cv2.copyTo(out, table.mask.view(np.uint8))
+        return BevImage(out, table.mask, self.grid)
+
+    def mask(self, T_ground_camera: ArrayLike) -> NDArray[np.bool_]:
+        """Which cells (H, W) the camera sees.
+
+        Raises:
+            CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+        """
+        return self._table_for(T_ground_camera).mask
+
+    def _table_for(self, T_ground_camera: ArrayLike) -> _Table:
+        T = np.asarray(T_ground_camera, dtype=np.float64)
+        table = self._table
+        if table is None or not self._is_near(T, table.T_ground_camera):
+            table = self._make_table(T)
+            self._table = table
+        return table
+
+    def _is_near(self, T: Array, other: Array) -> bool:
+        moved = np.abs(T[:3, 3] - other[:3, 3]).max()
+        turned = np.abs(T[:3, :3] - other[:3, :3]).max()
+        return bool(moved <= self._tolerance_m and turned <= self._tolerance_rad)
+
+    def _make_table(self, T: Array) -> _Table:
+        u, v, mask = self._project_cells(T)
+        mask.setflags(write=False)
+        # The outermost half pixel repeats the edge pixel.
+        low_u, high_u = (
+            (-0.5, self.camera.width - 0.5) if self.camera.wraps else (0, self.camera.width - 1)
+        )
+        u = np.where(mask, np.clip(u, low_u, high_u), _NOWHERE)
+        v = np.where(mask, np.clip(v, 0, self.camera.height - 1), _NOWHERE)
+        map_xy, fraction = cv2.convertMaps(
+            u.astype(np.float32), v.astype(np.float32), cv2.CV_16SC2
+        )
+        return _Table(T.copy(), map_xy, fraction, mask)
+
+    def _project_cells(self, T: Array) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
+        """Image coordinates (H, W) of all cells and which of them are seen."""
+        check_above_ground(T)
+        R, t = T[:3, :3], T[:3, 3]
+        # Point in the camera = R^T (p - t) with p = (x, y, 0): a sum of a row and a column, which
+        # saves the (H, W, 3) product.
+        dx = (self._x - t[0]).astype(np.float32)[None, :]
+        dy = (self._y - t[1]).astype(np.float32)[:, None]
+        R32 = R.astype(np.float32)
+        down = (-t[2] * R[2]).astype(np.float32)
+        x, y, z = (dx * R32[0, i] + (dy * R32[1, i] + down[i]) for i in range(3))
+        u, v, valid = self.camera.project_xyz(x, y, z)
+        farthest = t[2] / math.tan(self.min_depression) if self.min_depression > 0 else math.inf
+        return u, v, valid & (dx * dx + dy * dy <= farthest**2)
+
+
+def check_above_ground(T_ground_camera: Array) -> None:
+    """Refuses poses from which no ground can be seen.
+
+    Raises:
+        CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+    """
+    if not se3.is_rigid(T_ground_camera, tolerance=1e-4):
+        raise CalibrationError(
+            f'T_ground_camera is not a finite rigid motion (4, 4): {T_ground_camera.tolist()}'
+        )
+    if T_ground_camera[2, 3] <= 0:
+        raise CalibrationError(
+            f'the camera lies {-T_ground_camera[2, 3]:.3f} m below the ground: check base_height '
+            'and the extrinsics of the camera (T_base_camera)'
+        )
+
+
+@lru_cache(maxsize=4)
+def _camera_rays(camera: AbstractCamera) -> Array:
+    rays = camera.rays()
+    rays.setflags(write=False)
+    return rays
+
+
+def view_from_bev(
+    bev: BevImage,
+    camera: AbstractCamera,
+    T_ground_camera: ArrayLike,
+    min_depression: float = MIN_DEPRESSION,
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """What a camera would see if the ground were painted with a bird's-eye view.
+
+    Args:
+        bev: The paint, level frame.
+        camera: The camera to look through.
+        T_ground_camera: (4, 4) optical frame -> level frame.
+        min_depression: rad; pixels whose ray meets the ground under a flatter angle are masked.
+
+    Returns:
+        image (camera.height, camera.width[, C]), zero where the paint is not seen; and its mask.
+
+    Raises:
+        CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+    """
+    T = np.asarray(T_ground_camera, dtype=np.float64)
+    check_above_ground(T)
+    rays = _camera_rays(camera) @ T[:3, :3].T
+    with np.errstate(all='ignore'):
+        reach = -T[2, 3] / rays[..., 2]
+        hits = -rays[..., 2] >= math.sin(max(min_depression, 1e-6))
+        uv = bev.grid.uv_from_xy(T[:2, 3] + rays[..., :2] * reach[..., None])
+    hits &= (
+        (uv[..., 0] >= 0)
+        & (uv[..., 0] <= bev.grid.width - 1)
+        & (uv[..., 1] >= 0)
+        & (uv[..., 1] <= bev.grid.height - 1)
+    )
+    uv = np.where(hits[..., None], uv, _NOWHERE).astype(np.float32)
+    maps = cv2.convertMaps(uv[..., 0], uv[..., 1], cv2.CV_16SC2)
+    image = cv2.remap(bev.image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    # A pixel is painted only if all cells that it mixes are.
+    painted = cv2.remap(
+        bev.mask.astype(np.uint8) * 255, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+    )
+    mask = hits & (painted == 255)
+    return cv2.copyTo(image, mask.view(np.uint8)), mask
