@@ -59,5 +59,9 @@ class AbstractMapSource(ABC):
             MapError: The map's files turn out to be damaged.
         """
 
-    def close(self) -> None:
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong so far, for people: each cause with its count and an exact place."""
+        return ()
+
+    def close(self) -> None:  # noqa: B027 (some have nothing to release)
         """Releases files and memory. Safe to call twice."""
