@@ -245,15 +245,12 @@ def _georeference(path: Path, dataset: Any, crs: str | None) -> CrsGeoreference:
             raise MapError(f'{path} has a reference system nobody knows: {error}') from error
     else:
         stated = crs
-    transform = dataset.transform
-    georeference = CrsGeoreference(stated, tuple(transform)[:6], width, height)
-    corners = np.array([transform * c for c in _corners(width, height)])
+    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    georeference = CrsGeoreference(stated, (a, b, c, d, e, f), width, height)
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    corners = corners @ np.array([[a, d], [b, e]]) + np.array([c, f])
     require_plausible(str(path), georeference, corners, width, height)
     return georeference
-
-
-def _corners(width: int, height: int) -> list[tuple[int, int]]:
-    return [(0, 0), (width, 0), (0, height), (width, height)]
 
 
 def _plan(dataset: Any) -> BandPlan:
