@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters in, a ready `Localizer` out: the same for the node and for offline tools.
+
+No ROS here. `params` is always the full dictionary that `parameters.validated` or
+`parameters.load_params_file` returns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+import math
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.estimation.config import LocalizerConfig
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.localizer import Localizer
+from geoloc_core.maps.opening import open_map
+from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
+from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
+from geoloc_ros.conversions import camera_mount
+
+Record = TypeVar('Record')
+Params = Mapping[str, Any]
+
+
+def build_localizer(params: Params, map_source: AbstractMapSource | None = None) -> Localizer:
+    """The whole main job, ready for its first sample.
+
+    Args:
+        params: All parameters.
+        map_source: A map that is open already; None opens `map.path`.
+
+    Raises:
+        ConfigError: Settings that contradict each other.
+        MapError: The map cannot be opened.
+    """
+    if map_source is None:
+        map_source = build_map(params)
+    source = build_source(params) if map_source is not None else None
+    return Localizer(build_config(params), source=source, map_source=map_source)
+
+
+def build_config(params: Params) -> LocalizerConfig:
+    """Settings of the estimator.
+
+    Raises:
+        ConfigError: Settings that contradict each other.
+    """
+    config = LocalizerConfig(clock_jump_s=params['time.clock_jump_s'])
+    parts = {
+        f.name: _filled(getattr(config, f.name), f.name, params)
+        for f in fields(config)
+        if is_dataclass(getattr(config, f.name))
+    }
+    config = replace(config, **parts)
+    antenna = antenna_from_parameters(params)
+    if antenna is not None:
+        x, y, z = (float(v) for v in antenna)
+        config = replace(config, gnss=replace(config.gnss, antenna_in_base=(x, y, z)))
+    return config
+
+
+def build_source(params: Params) -> CrossViewSource:
+    """The cross-view source with its matcher."""
+    matcher = _filled(CorrelationConfig(), 'matcher', params)
+    matcher = replace(matcher, search=_filled(matcher.search, 'matcher.search', params))
+    return CrossViewSource(
+        CorrelationMatcher(matcher), _filled(CrossViewConfig(), 'source', params)
+    )
+
+
+def build_map(params: Params) -> AbstractMapSource | None:
+    """The aerial map, or None where `map.path` is empty.
+
+    Raises:
+        MapError: There is no such map, it is damaged or its georeference cannot be believed.
+    """
+    if not params['map.path']:
+        return None
+    return open_map(
+        params['map.path'],
+        attribution=params['map.attribution'],
+        crs=params['map.crs'] or None,
+        memory_mb=params['map.memory_mb'],
+        cache_dir=params['map.cache_dir'] or None,
+        cache_size_mb=params['map.cache_size_mb'],
+        cache_days=params['map.cache_days'],
+        min_zoom=params['map.min_zoom'],
+        max_zoom=params['map.max_zoom'],
+        tile_px=params['map.tile_px'],
+        timeout_s=params['map.timeout_s'],
+    )
+
+
+def datum_from_parameters(params: Params) -> Datum | None:
+    """The datum that the parameters give, or None to take it from the first fixes.
+
+    Raises:
+        ConfigError: Only half of it is given.
+        InputError: It is not a place on Earth.
+    """
+    lat, lon, alt = (params[f'datum.{n}'] for n in ('lat_deg', 'lon_deg', 'alt_m'))
+    if math.isnan(lat) and math.isnan(lon):
+        return None
+    if math.isnan(lat) or math.isnan(lon):
+        raise ConfigError(f'datum.lat_deg is {lat}, datum.lon_deg is {lon}: give both or none')
+    return Datum(lat, lon, alt)
+
+
+def antenna_from_parameters(params: Params) -> NDArray[np.float64] | None:
+    """(3,) m, lever arm of the GNSS antenna in base_link, or None if not given."""
+    xyz = np.array(params['frames.antenna_xyz'], dtype=np.float64)
+    return None if np.isnan(xyz).any() else xyz
+
+
+def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
+    """Sensor ('camera', 'antenna', 'imu') -> T_base_sensor (4, 4), for those that are given.
+
+    Raises:
+        ConfigError: Half of a mount is given.
+    """
+    mounts = {}
+    xyz, rpy = params['frames.camera_xyz'], params['frames.camera_rpy']
+    missing = np.isnan([*xyz, *rpy])
+    if not missing.any():
+        mounts['camera'] = camera_mount(xyz, rpy)
+    elif not missing.all():
+        raise ConfigError(
+            f'frames.camera_xyz is {list(xyz)}, frames.camera_rpy is {list(rpy)}: give both '
+            'wholly, or none'
+        )
+    antenna = antenna_from_parameters(params)
+    if antenna is not None:
+        mounts['antenna'] = se3.make(np.eye(3), antenna)
+    imu = np.array(params['frames.imu_rpy'], dtype=np.float64)
+    if not np.isnan(imu).any():
+        mounts['imu'] = se3.make(se3.rotation_from_rpy(*(float(v) for v in imu)), np.zeros(3))
+    return mounts
+
+
+def _filled(record: Record, prefix: str, params: Params) -> Record:
+    """A settings record with the parameters `prefix`.* put in."""
+    values = {}
+    for f in fields(record):  # type: ignore[arg-type]
+        name = f'{prefix}.{f.name}'
+        if name in params:
+            value = params[name]
+            values[f.name] = tuple(value) if isinstance(value, list) else value
+    return replace(record, **values)  # type: ignore[type-var]
