@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tiles of any store, put together to a pyramid: one zoom is one level."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+import itertools
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from geoloc_core.maps.pyramid import AbstractPyramid, Level, Mask, Rgb, Window
 from geoloc_core.maps.source import MapInfo
 from geoloc_core.maps.tile_picture import decode_tile
 from geoloc_core.maps.tile_store import AbstractTileStore, Tile
+
+_BATCH = 32  # tiles asked for together while checking
 
 
 class TilePyramid(AbstractPyramid):
@@ -98,8 +101,13 @@ class TilePyramid(AbstractPyramid):
 
     def check(self) -> Iterator[str]:
         """See base class."""
-        for tile in self.store.tiles():
-            for _, data in self.store.fetch([tile]):
+        return self.check_tiles(self.store.tiles())
+
+    def check_tiles(self, tiles: Iterable[Tile]) -> Iterator[str]:
+        """As `check`, for these tiles."""
+        remaining = iter(tiles)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            for tile, data in self.store.fetch(batch):
                 yield self._fault(tile, data)
 
     def close(self) -> None:

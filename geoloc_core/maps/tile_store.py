@@ -93,6 +93,10 @@ class AbstractTileStore(ABC):
             MapError: That cannot be known (a server).
         """
 
+    def unavailable(self) -> str:
+        """Why the store gives nothing at the moment (a server that is down), or ''."""
+        return ''
+
     def close(self) -> None:  # noqa: B027 (some have nothing to release)
         """Releases files and threads. Safe to call twice."""
 

@@ -127,6 +127,11 @@ class UrlStore(AbstractTileStore):
         """See base class."""
         raise MapError(f'{self.name}: a server does not say how many tiles it has; name an area')
 
+    def unavailable(self) -> str:
+        """See base class."""
+        with self._lock:
+            return self._pause_reason if time.monotonic() < self._resume_s else ''
+
     def close(self) -> None:
         """See base class."""
         self._workers.shutdown(wait=True, cancel_futures=True)
