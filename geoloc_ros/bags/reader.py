@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads bags of ROS 1 and ROS 2 without ROS, and finds in them what geoloc can use."""
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 import heapq
+import logging
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
-from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_ros.bags import topics as names
 from geoloc_ros.bags.messages import stamp_ns_of, typestore
+from geoloc_ros.conversions import transform_from_pose
+from geoloc_ros.transforms import TransformBuffer
 
 Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 # What must not be taken for a sensor although its type fits.
 _HINTS = {'truth': ('ground_truth', 'truth', 'gt_'), 'depth': ('depth',)}
@@ -87,7 +90,7 @@ class BagReader:
                 f'{self.path} cannot be read as a bag ({error}); expected a ROS 1 .bag, a rosbag2 '
                 f'folder with metadata.yaml, or a .mcap or .db3 file'
             ) from error
-        self._transforms: list[tuple[str, str, Array]] | None = None
+        self._transforms: TransformBuffer | None = None
 
     @property
     def is_ros2(self) -> bool:
@@ -257,35 +260,18 @@ class BagReader:
             stamp = stamp_ns_of(message)
             yield BagMessage(topic, msgtype, recorded, stamp or recorded, message)
 
-    def static_transforms(self) -> list[tuple[str, str, Array]]:
-        """The bag's static transforms as (parent, child, T_parent_child (4, 4))."""
+    def transforms(self) -> TransformBuffer:
+        """The bag's static transforms."""
         if self._transforms is None:
-            self._transforms = [
-                (
-                    transform.header.frame_id.lstrip('/'),
-                    transform.child_frame_id.lstrip('/'),
-                    _matrix(transform.transform.translation, transform.transform.rotation),
-                )
-                for item in self.messages([names.TF_STATIC])
-                for transform in item.message.transforms
-            ]
+            self._transforms = TransformBuffer()
+            for item in self.messages([names.TF_STATIC]):
+                for error in self._transforms.add(item.message, static=True):
+                    log.warning('%s: %s', self.path, error)
         return self._transforms
 
     def extrinsic(self, target: str, source: str) -> Array | None:
-        """T_target_source (4, 4) through the bag's static transforms, or None if not connected."""
-        neighbours: dict[str, list[tuple[str, Array]]] = {}
-        for parent, child, T in self.static_transforms():
-            neighbours.setdefault(parent, []).append((child, T))
-            neighbours.setdefault(child, []).append((parent, se3.inverse(T)))
-        reached = {target.lstrip('/'): np.eye(4)}
-        queue = deque(reached)
-        while queue:
-            frame = queue.popleft()
-            for other, T in neighbours.get(frame, []):
-                if other not in reached:
-                    reached[other] = reached[frame] @ T
-                    queue.append(other)
-        return reached.get(source.lstrip('/'))
+        """T_target_source (4, 4) through the static transforms, or None if not connected."""
+        return self.transforms().lookup(target.lstrip('/'), source.lstrip('/'), self.start_ns)
 
     def truth(self, topic: str | None = None) -> Trajectory | None:
         """The ground truth as T_map_base, or None where the bag has none.
@@ -303,7 +289,7 @@ class BagReader:
         for item in self.messages([found]):
             pose = item.message.pose
             pose = getattr(pose, 'pose', pose)
-            samples.append((item.stamp_ns, _matrix(pose.position, pose.orientation)))
+            samples.append((item.stamp_ns, transform_from_pose(pose)))
         return Trajectory.of(samples)
 
     def truth_datum(self) -> Datum | None:
@@ -344,7 +330,9 @@ def read_bag(path: str | Path) -> BagReader:
 
 
 def in_stamp_order(
-    messages: Iterable[BagMessage], window_ns: int = 2_000_000_000
+    messages: Iterable[BagMessage],
+    window_ns: int = 2_000_000_000,
+    delay_ns: Mapping[str, int] | None = None,
 ) -> Iterator[BagMessage]:
     """Sorts messages by their own stamps, looking ahead no further than a window of recording.
 
@@ -352,24 +340,20 @@ def in_stamp_order(
         messages: In order of recording.
         window_ns: How much later than its stamp a message may have been recorded and still be
             put in its place. The memory needed is that of the messages within the window.
+        delay_ns: Topic -> how much later than its stamp it arrives; simulates slow sensors.
 
     Yields:
-        The messages; equal stamps keep their order of recording.
+        The messages; equal times keep their order of recording.
     """
+    delays = delay_ns or {}
     heap: list[tuple[int, int, BagMessage]] = []
     for number, item in enumerate(messages):
-        heapq.heappush(heap, (item.stamp_ns, number, item))
-        while heap and heap[0][0] < item.recorded_ns - window_ns:
+        due = item.stamp_ns + delays.get(item.topic, 0)
+        heapq.heappush(heap, (due, number, item))
+        while heap[0][0] < item.recorded_ns - window_ns:
             yield heapq.heappop(heap)[2]
     while heap:
         yield heapq.heappop(heap)[2]
-
-
-def _matrix(position: Any, orientation: Any) -> Array:
-    return se3.from_quaternion(
-        (position.x, position.y, position.z),
-        (orientation.x, orientation.y, orientation.z, orientation.w),
-    )
 
 
 def _as_ros2(message: Any) -> Any:
