@@ -17,6 +17,8 @@ class OdometryConfig:
     Attributes:
         max_speed: Faster than this between two samples is a teleport, m/s.
         max_yaw_rate: Faster turning than this between two samples is a teleport, rad/s.
+        max_jump: So far beside its last speed a step may land before it is a teleport, m.
+        max_accel: The same grows by max_accel dt^2, m/s^2.
         max_gap_s: A longer silence breaks the track: the motion across it is guessed, not read.
         extrapolate_s: How long the last speed is carried on when odometry is silent.
         yaw_source: 'odometry', 'gyro', or 'auto': the gyro wherever an IMU speaks.
@@ -32,6 +34,8 @@ class OdometryConfig:
 
     max_speed: float = 40.0
     max_yaw_rate: float = 4.0
+    max_jump: float = 1.0
+    max_accel: float = 20.0
     max_gap_s: float = 1.0
     extrapolate_s: float = 1.0
     yaw_source: str = 'auto'
@@ -249,7 +253,7 @@ class LocalizerConfig:
         """
         if self.odometry.yaw_source not in ('auto', 'gyro', 'odometry'):
             raise ConfigError(
-                f"odometry.yaw_source is {self.odometry.yaw_source!r}; "
+                f'odometry.yaw_source is {self.odometry.yaw_source!r}; '
                 "expected 'auto', 'gyro' or 'odometry'"
             )
         if self.smoother.keyframe_s <= 0.0:

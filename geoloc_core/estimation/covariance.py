@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Covariances (6, 6) that may be shown to others: symmetric, positive definite, bounded."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+PLANAR = np.array([0, 1, 5])
+
+
+def planar_block(cov: Array) -> Array:
+    """The (3, 3) block of x, y, yaw."""
+    return cov[np.ix_(PLANAR, PLANAR)]
+
+
+def bounded(cov: Array, min_position: float, min_yaw: float, max_position: float) -> Array:
+    """Brings a covariance within floors and ceilings.
+
+    Args:
+        cov: (6, 6), any; what is not finite is replaced by the ceiling.
+        min_position: Smallest deviation of x, y, z, m.
+        min_yaw: Smallest deviation of the rotations, rad.
+        max_position: Largest deviation of x, y, z, m; rotations end at pi.
+
+    Returns:
+        (6, 6), symmetric and positive definite, with its correlations kept.
+    """
+    ceiling = np.array([max_position] * 3 + [np.pi] * 3)
+    if not np.all(np.isfinite(cov)):
+        return np.diag(ceiling**2)
+    cov = 0.5 * (cov + cov.T)
+    values, vectors = np.linalg.eigh(cov)
+    cov = (vectors * np.maximum(values, 1e-12)) @ vectors.T
+    shrink = np.minimum(1.0, ceiling / np.sqrt(np.diag(cov)))
+    cov = cov * np.outer(shrink, shrink)
+    floor = np.array([min_position] * 3 + [min_yaw] * 3) ** 2
+    cov = cov + np.diag(np.maximum(floor - np.diag(cov), 0.0))
+    return 0.5 * (cov + cov.T)
+
+
+def is_usable(cov: Array, size: int) -> bool:
+    """Whether a covariance is finite, symmetric enough and positive definite."""
+    cov = np.asarray(cov, dtype=np.float64)
+    if cov.shape != (size, size) or not np.all(np.isfinite(cov)):
+        return False
+    scale = float(np.abs(np.diag(cov)).max())
+    if scale <= 0.0 or not np.allclose(cov, cov.T, atol=1e-6 * scale):
+        return False
+    return bool(np.linalg.eigvalsh(cov)[0] > 1e-12 * scale)

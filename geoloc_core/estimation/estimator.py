@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The estimator: keyframes along the dead-reckoned track, tied to the map by what is measured.
+
+Nothing here knows of datums, images or locks. Positions and poses come in the map frame, at their
+own stamps, in any order within the lag.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.estimation.calibration import Calibrator
+from geoloc_core.estimation.config import LocalizerConfig
+from geoloc_core.estimation.covariance import bounded, planar_block
+from geoloc_core.estimation.dead_reckoning import DeadReckoning, Motion
+from geoloc_core.estimation.drift import CalibrationDrift
+from geoloc_core.estimation.gating import Gate, Refused
+from geoloc_core.estimation.odometry_buffer import NS
+from geoloc_core.estimation.smoother import FixedLagSmoother
+from geoloc_core.estimation.yaw_init import course_over_ground
+from geoloc_core.geometry import angles, se3
+from geoloc_core.types import ImuSample, OdometrySample, Status
+
+Array = NDArray[np.float64]
+
+# With so many keyframes to catch up with after a silence, they are spread wider.
+MAX_CATCH_UP = 60
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the antenna is. (3,) xyz of the map in m, (3, 3) covariance, (3,) arm in the base."""
+
+    stamp_ns: int
+    xyz: Array
+    cov: Array
+    arm: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The estimate at a stamp: pose (4, 4), covariance (6, 6) in map axes, twist (6,) or None."""
+
+    stamp_ns: int
+    T: Array
+    cov: Array
+    twist: Array | None
+    source: str
+
+
+class Estimator:
+    """See the module's text. Every input returns what became of it and why."""
+
+    def __init__(self, config: LocalizerConfig) -> None:
+        self._config = config
+        self.events: list[str] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything, calibration included."""
+        c = self._config
+        window = max(c.calibration.window_s, c.yaw_init.window_s, c.smoother.lag_s) + 10.0
+        self.reckoning = DeadReckoning(c.odometry, c.motion, window)
+        self.smoother = FixedLagSmoother(c.smoother.lag_s)
+        self.calibrator = Calibrator(c.calibration, c.gnss.correlation_s, c.gnss.max_std_factor)
+        self._keyframe_ns = int(c.smoother.keyframe_s * NS)
+        self._restart_gates()
+        self._early: list[Position] = []
+        self._early_yaw: tuple[int, float, float] | None = None
+        self._drift = CalibrationDrift()
+        self._yaw_lost = False
+
+    def _restart_gates(self) -> None:
+        self.gnss_gate = Gate(self._config.gnss.gate_sigma, self._config.reacquire)
+        self.pose_gate = Gate(self._config.vision.gate_sigma, self._config.reacquire)
+        self._fused: dict[str, list[int]] = {'gnss': [], 'vision': []}
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a pose."""
+        return self.smoother.running
+
+    @property
+    def has_position(self) -> bool:
+        """Whether a position is known, with or without a yaw."""
+        return self.running or bool(self._early)
+
+    # ---- dead reckoning ----
+
+    def push_odometry(self, sample: OdometrySample) -> tuple[Status, str]:
+        """Takes odometry in and moves the keyframes on."""
+        status, reason, broken = self.reckoning.push_odometry(sample)
+        if status is not Status.OK:
+            return status, reason
+        if broken is not None:
+            self.events.append(f'odometry broken: {broken.reason}')
+            self.calibrator.forget(sample.stamp_ns)
+            self._yaw_lost = True
+            reason = broken.reason
+        self._advance(sample.stamp_ns)
+        if self.calibrator.learn(self.reckoning.track, sample.stamp_ns):
+            found = self.calibrator.result
+            self.reckoning.scale, self.reckoning.bias = found.scale, found.bias
+        return Status.OK, reason
+
+    def push_imu(self, sample: ImuSample) -> tuple[Status, str]:
+        """Takes a gyro sample in."""
+        return self.reckoning.push_imu(sample)
+
+    def _advance(self, to_ns: int) -> None:
+        """Adds the keyframes that are due up to a stamp, at regular times."""
+        if not self.running:
+            return
+        last, step = self.smoother.newest_ns, self._keyframe_ns
+        count = (to_ns - last) // step
+        if count > MAX_CATCH_UP:
+            step *= int(np.ceil(count / MAX_CATCH_UP))
+        stamp = last - last % self._keyframe_ns + step
+        while stamp <= to_ns:
+            self._add_keyframe(stamp)
+            stamp += step
+
+    def _add_keyframe(self, stamp_ns: int) -> None:
+        before = self.smoother.newest_ns
+        self._learn_model_twist(before)
+        motion = self.reckoning.motion(before, stamp_ns)
+        T_before = self.smoother.pose(before)
+        self.smoother.add_keyframe(stamp_ns, motion)
+        self._drift.grow(T_before, motion.T, (stamp_ns - before) / NS)
+        tilt = self.reckoning.gyro.tilt(stamp_ns)
+        std = self._config.smoother.std_tilt
+        if tilt is not None:
+            std = self._config.smoother.std_tilt_imu
+        # A tilt read ten times is not known ten times as well: its error is the mounting's.
+        std *= np.sqrt(max(1.0, 10.0 / self._config.smoother.keyframe_s))
+        self.smoother.add_tilt(stamp_ns, *(tilt or (0.0, 0.0)), std)
+
+    def _learn_model_twist(self, stamp_ns: int) -> None:
+        """Speed and yaw rate to go on with where odometry tells nothing."""
+        twist = self.reckoning.twist(stamp_ns) if self._odometry_alive(stamp_ns) else None
+        if twist is not None:
+            self.reckoning.model_twist = np.array([twist[0], twist[5]])
+            return
+        recent = [each for each in self.smoother.stamps if each >= stamp_ns - 3 * NS]
+        if len(recent) < 2:
+            self.reckoning.model_twist = np.zeros(2)
+            return
+        dt = (recent[-1] - recent[0]) / NS
+        first, last = self.smoother.pose(recent[0]), self.smoother.pose(recent[-1])
+        T = se3.inverse(first) @ last
+        forward = np.cos(0.5 * se3.yaw_of(T)) * T[0, 3] + np.sin(0.5 * se3.yaw_of(T)) * T[1, 3]
+        self.reckoning.model_twist = np.array([forward, se3.yaw_of(T)]) / dt
+
+    def _odometry_alive(self, stamp_ns: int) -> bool:
+        newest = self.reckoning.newest_ns
+        return newest is not None and (
+            stamp_ns - newest <= self._config.odometry.extrapolate_s * NS
+        )
+
+    # ---- absolute measurements ----
+
+    def push_position(self, fix: Position) -> tuple[Status, str]:
+        """Takes a fix in: starts the estimate, or corrects it."""
+        self.calibrator.add_fix(fix.stamp_ns, fix.xyz[:2], float(np.sqrt(fix.cov[0, 0])), fix.arm)
+        if not self.running:
+            self._early = [*self._early[-400:], fix]
+            self._try_start(fix)
+            return (Status.OK, '') if self.running else (Status.NO_YAW, self._why_no_yaw())
+        attached = self._attach(fix.stamp_ns)
+        if attached is None:
+            return Status.STALE, 'fix older than the smoother remembers'
+        keyframe, motion = attached
+        cov = fix.cov.copy()
+        if self._config.gnss.adapt_std:
+            cov *= self.calibrator.result.gnss_std_factor**2
+        T, P = self._at(keyframe, motion)
+        R = T[:3, :3]
+        predicted = T[:3, 3] + R @ fix.arm
+        lever = np.hstack([np.eye(3), -se3.hat(R @ fix.arm)])
+        S = lever @ P @ lever.T + cov
+        innovation = fix.xyz - predicted
+        passed, value = self.gnss_gate.passes(fix.stamp_ns, innovation[:2], S[:2, :2])
+        if not passed:
+            refused = Refused(fix.stamp_ns, innovation[:2], cov[:2, :2], T[:2, 3])
+            self.gnss_gate.refuse(refused)
+            if self._may_reacquire(fix.stamp_ns) and self._reacquire_position(fix.stamp_ns):
+                return Status.OK, 'taken as a new start: refused fixes agreed with each other'
+            return Status.GATED, f'{np.hypot(*innovation[:2]):.1f} m off, NIS {value:.0f}'
+        arm = se3.transform(motion.T, fix.arm)
+        weight = self._correlation(
+            'gnss',
+            fix.stamp_ns,
+            self._config.gnss.correlation_s if self._odometry_alive(fix.stamp_ns) else 0.0,
+        )
+        extra = R @ motion.cov[:3, :3] @ R.T
+        self.smoother.add_position(
+            keyframe, arm, fix.xyz, weight * cov + extra, self._config.gnss.robust_width
+        )
+        self._drift.shrink(P[:2, :2], weight * cov[:2, :2])
+        self.smoother.update()
+        return Status.OK, ''
+
+    def push_pose(
+        self, stamp_ns: int, T_map_base: Array, cov: Array, dof: int
+    ) -> tuple[Status, str]:
+        """Takes a measured pose in.
+
+        Args:
+            stamp_ns: Its stamp.
+            T_map_base: (4, 4).
+            cov: (6, 6), map axes; large where it says nothing.
+            dof: 3 if it speaks of x, y and yaw alone, else 6.
+        """
+        if not self.running:
+            return Status.NO_PRIOR, 'nothing to add a measurement to yet'
+        attached = self._attach(stamp_ns)
+        if attached is None:
+            return Status.STALE, 'measurement older than the smoother remembers'
+        keyframe, motion = attached
+        T, P = self._at(keyframe, motion)
+        c = self._config.vision
+        floor = np.array([c.std_position_min] * 3 + [c.std_yaw_min] * 3) ** 2
+        cov = cov + np.diag(np.maximum(floor - np.diag(cov), 0.0))
+        turn = se3.log_rotation(T_map_base[:3, :3] @ T[:3, :3].T)
+        innovation = np.concatenate([T_map_base[:3, 3] - T[:3, 3], turn])
+        if dof == 3:
+            innovation = innovation[[0, 1, 5]]
+            innovation[2] = angles.difference(se3.yaw_of(T_map_base), se3.yaw_of(T))
+            S = planar_block(P + cov)
+        else:
+            S = P + cov
+        passed, value = self.pose_gate.passes(stamp_ns, innovation, S)
+        if not passed:
+            yaw = float(angles.difference(se3.yaw_of(T_map_base), se3.yaw_of(T)))
+            offset = np.array([T_map_base[0, 3] - T[0, 3], T_map_base[1, 3] - T[1, 3], yaw])
+            self.pose_gate.refuse(Refused(stamp_ns, offset, planar_block(cov), T[:2, 3]))
+            if self._may_reacquire(stamp_ns) and self._reacquire_pose(stamp_ns):
+                return Status.OK, 'taken as a new start: refused views agreed with each other'
+            off = np.hypot(*offset[:2])
+            return Status.GATED, f'{off:.2f} m and {np.degrees(yaw):.1f} deg off, NIS {value:.0f}'
+        weight = self._correlation('vision', stamp_ns, c.correlation_s)
+        back = motion.reversed()
+        T_key = T_map_base @ back.T
+        extra = se3.rotate_cov(back.cov, T_key[:3, :3])
+        # Yaw error of the measurement turns the short way back to the keyframe as well.
+        shift = np.eye(6)
+        shift[:3, 3:] = -se3.hat(T_key[:3, 3] - T_map_base[:3, 3])
+        cov_key = shift @ (weight * cov) @ shift.T + extra
+        self.smoother.add_pose(keyframe, T_key, cov_key, c.robust_width)
+        self._drift.shrink(P[:2, :2], weight * cov[:2, :2])
+        self.smoother.update()
+        return Status.OK, ''
+
+    def push_yaw(self, stamp_ns: int, yaw: float, std: float) -> tuple[Status, str]:
+        """Takes a heading in, rad; it can start the estimate where a position is known."""
+        if not self.running:
+            self._early_yaw = (stamp_ns, yaw, std)
+            if self._early:
+                self._try_start(self._early[-1])
+            return (Status.OK, '') if self.running else (Status.NO_PRIOR, 'no fix yet')
+        attached = self._attach(stamp_ns)
+        if attached is None:
+            return Status.STALE, 'heading older than the smoother remembers'
+        keyframe, motion = attached
+        T, P = self._at(keyframe, motion)
+        innovation = float(angles.difference(yaw, se3.yaw_of(T)))
+        if innovation**2 > self._config.vision.gate_sigma**2 * (P[5, 5] + std**2):
+            return Status.GATED, f'heading {np.degrees(innovation):.0f} degrees off'
+        # Only the yaw is said: the rest is where the estimate has it, and very wide.
+        T_measured = T.copy()
+        T_measured[:3, :3] = se3.rotation_from_rpy(0.0, 0.0, innovation) @ T[:3, :3]
+        cov = np.diag([1e6, 1e6, 1e6, 1e2, 1e2, std**2])
+        T_key = T_measured @ motion.reversed().T
+        self.smoother.add_pose(keyframe, T_key, cov, 0.0)
+        self.smoother.update()
+        return Status.OK, ''
+
+    def set_pose(self, stamp_ns: int, T_map_base: Array, cov: Array) -> None:
+        """Starts anew from a given pose (4, 4) with covariance (6, 6), map axes."""
+        newest = self.reckoning.newest_ns
+        motion = Motion(np.eye(4), np.zeros((6, 6)), 'odometry')
+        if newest is not None and newest > stamp_ns:
+            motion = self.reckoning.motion(stamp_ns, newest)
+            stamp_ns = newest
+        T = T_map_base @ motion.T
+        shift = np.eye(6)
+        shift[:3, 3:] = -se3.hat(T[:3, 3] - T_map_base[:3, 3])
+        cov = shift @ cov @ shift.T + se3.rotate_cov(motion.cov, T[:3, :3])
+        self._start(stamp_ns, T, cov)
+
+    def move(self, T_new_old: Array) -> None:
+        """Takes the estimate to another map frame (a new datum)."""
+        self.calibrator.move(T_new_old)
+        self._early = [
+            Position(p.stamp_ns, se3.transform(T_new_old, p.xyz), p.cov, p.arm)
+            for p in self._early
+        ]
+        if self.running:
+            newest = self.smoother.newest_ns
+            cov = se3.rotate_cov(self.smoother.cov(newest), T_new_old[:3, :3])
+            self._start(newest, T_new_old @ self.smoother.pose(newest), cov)
+
+    # ---- answers ----
+
+    def predict(self, stamp_ns: int) -> Prediction | tuple[Status, str]:
+        """The estimate at a stamp, carried there by dead reckoning; or why there is none."""
+        if not self.running:
+            if self.has_position:
+                return Status.NO_YAW, self._why_no_yaw()
+            return Status.NO_PRIOR, 'no fix and no initial pose yet'
+        newest_input = max(self.smoother.newest_ns, self.reckoning.newest_ns or 0)
+        reach = self._config.odometry.extrapolate_s
+        if not self._odometry_alive(self.smoother.newest_ns):
+            reach *= 3.0  # without odometry the keyframes come with the fixes, at their rate
+        ahead = (stamp_ns - newest_input) / NS
+        if ahead > reach:
+            return Status.STALE, f'nothing has been heard for {ahead:.1f} s'
+        attached = self._attach(stamp_ns, create=False)
+        if attached is None:
+            return Status.STALE, 'asked for a time the smoother no longer remembers'
+        keyframe, motion = attached
+        T, cov = self._at(keyframe, motion)
+        c = self._config
+        found = self.calibrator.result
+        cov = cov + self._drift.cov(found.std_scale, found.std_bias)
+        cov = bounded(
+            cov,
+            c.smoother.min_std_position,
+            c.smoother.min_std_yaw,
+            c.smoother.max_std_position,
+        )
+        return Prediction(stamp_ns, T, cov, self.reckoning.twist(stamp_ns), motion.source)
+
+    def _at(self, keyframe: int, motion: Motion) -> tuple[Array, Array]:
+        """Pose (4, 4) and covariance (6, 6), map axes, reached from a keyframe by a motion."""
+        P = self.smoother.cov(keyframe)
+        if keyframe not in self.smoother.stamps:  # it was rebuilt just now
+            keyframe = self.smoother.newest_ns
+        T_key = self.smoother.pose(keyframe)
+        T = T_key @ motion.T
+        shift = np.eye(6)
+        shift[:3, 3:] = -se3.hat(T[:3, 3] - T_key[:3, 3])
+        return T, shift @ P @ shift.T + se3.rotate_cov(motion.cov, T[:3, :3])
+
+    def _attach(self, stamp_ns: int, create: bool = True) -> tuple[int, Motion] | None:
+        """The nearest keyframe and the motion from it to a stamp; None if that is too old."""
+        if create and not self._odometry_alive(stamp_ns):
+            self._advance(stamp_ns)
+        keyframe = self.smoother.nearest(stamp_ns)
+        if keyframe is None:
+            return None
+        if not self._odometry_alive(stamp_ns):
+            self._learn_model_twist(keyframe)
+        return keyframe, self.reckoning.motion(keyframe, stamp_ns)
+
+    def _correlation(self, source: str, stamp_ns: int, correlation_s: float) -> float:
+        """How much a measurement's covariance must grow, so that many alike count as few."""
+        stamps = self._fused[source]
+        gap = min((abs(stamp_ns - each) for each in stamps), default=None)
+        self._fused[source] = [*stamps[-20:], stamp_ns]
+        if gap is None or correlation_s <= 0.0:
+            return 1.0
+        # A Gauss-Markov error of time constant tau, sampled every dt, carries the information of
+        # independent errors with 2 tau / dt times its variance.
+        return max(1.0, 2.0 * correlation_s / max(gap / NS, 0.02))
+
+    # ---- starting, and starting again ----
+
+    def _why_no_yaw(self) -> str:
+        need = self._config.yaw_init.min_distance
+        return f'yaw unknown: drive {need:.0f} m or more, or give a heading or an initial pose'
+
+    def _start(self, stamp_ns: int, T: Array, cov: Array) -> None:
+        c = self._config.smoother
+        cov = bounded(cov, c.min_std_position, c.min_std_yaw, c.max_std_position)
+        self.smoother.start(stamp_ns, T, cov)
+        self._restart_gates()
+        self._drift = CalibrationDrift()
+        self._early = []
+        self._yaw_lost = False
+        newest = self.reckoning.newest_ns
+        if newest is not None:
+            self._advance(newest)
+
+    def _start_planar(
+        self, stamp_ns: int, xyyaw: Array, z: float, cov3: Array, var_z: float
+    ) -> None:
+        """Starts from x, y, yaw (3,) with covariance (3, 3), and a height."""
+        tilt = self.reckoning.gyro.tilt(stamp_ns) or (0.0, 0.0)
+        T = se3.from_planar(*xyyaw, z, *tilt)
+        cov = np.diag([0.0, 0.0, var_z, *[self._config.smoother.std_tilt**2] * 2, 0.0])
+        planar = np.array([0, 1, 5])
+        cov[np.ix_(planar, planar)] = cov3
+        self._start(stamp_ns, T, cov)
+
+    def _height(self, fixes: list[Position]) -> tuple[float, float]:
+        """Height of the base and its variance, from fixes."""
+        return (
+            float(np.median([fix.xyz[2] - fix.arm[2] for fix in fixes])),
+            float(np.median([fix.cov[2, 2] for fix in fixes])),
+        )
+
+    def _try_start(self, fix: Position) -> None:
+        """Starts the estimate once the yaw can be known."""
+        recent = [
+            each
+            for each in self._early
+            if abs(fix.stamp_ns - each.stamp_ns) <= self._config.yaw_init.window_s * NS
+        ]
+        z, var_z = self._height(recent[-20:])
+        if self._early_yaw is not None and abs(fix.stamp_ns - self._early_yaw[0]) < 2 * NS:
+            stamp, yaw, std = self._early_yaw
+            yaw += se3.yaw_of(self.reckoning.motion(stamp, fix.stamp_ns).T)
+            arm = se3.rotation_from_rpy(0.0, 0.0, yaw) @ fix.arm
+            cov3 = np.zeros((3, 3))
+            cov3[:2, :2], cov3[2, 2] = fix.cov[:2, :2], std**2
+            xyyaw = np.array([*(fix.xyz - arm)[:2], yaw])
+            self._start_planar(fix.stamp_ns, xyyaw, z, cov3, var_z)
+            return
+        c = self._config.yaw_init
+        if self._odometry_alive(fix.stamp_ns):
+            aligned = self.calibrator.align(self.reckoning.track, c.window_s)
+            if aligned is None:
+                return
+            stamp, found = aligned
+            std_yaw = float(np.sqrt(found.cov[2, 2]))
+            long_enough = found.extent * np.sqrt(12.0) >= c.min_distance
+            if long_enough and std_yaw <= c.max_std and found.inliers >= 0.5:
+                xyyaw = np.array([found.x, found.y, found.yaw])
+                self._start_planar(stamp, xyyaw, z, found.cov[:3, :3], var_z)
+        elif c.assume_forward:
+            course = course_over_ground(recent, c.min_distance, c.max_std)
+            if course is not None:
+                xyyaw, cov3 = course
+                self._start_planar(fix.stamp_ns, xyyaw, z, cov3, var_z)
+
+    def _may_reacquire(self, stamp_ns: int) -> bool:
+        """Whether every absolute source has been refused, or silent, for long enough."""
+        accepted = [self.gnss_gate.last_accepted_ns, self.pose_gate.last_accepted_ns]
+        wait = self._config.reacquire.after_s * NS
+        return all(each is None or stamp_ns - each >= wait for each in accepted)
+
+    def _reacquire_position(self, stamp_ns: int) -> bool:
+        std_yaw = np.pi if self._yaw_lost else self._config.reacquire.std_yaw
+        alike = self.gnss_gate.agreement(stamp_ns, float(std_yaw))
+        if not alike:
+            return False
+        newest = self.smoother.newest_ns
+        aligned = self.calibrator.align(
+            self.reckoning.track, max(1.0, (stamp_ns - alike[0].stamp_ns) / NS + 0.01)
+        )
+        T = self.smoother.pose(newest)
+        if aligned is not None and aligned[1].cov[2, 2] < self._config.yaw_init.max_std**2:
+            stamp, found = aligned
+            if found.extent * np.sqrt(12.0) >= self._config.yaw_init.min_distance:
+                cov = self.smoother.cov(newest)
+                self._announce('fixes, with a new yaw')
+                xyyaw = np.array([found.x, found.y, found.yaw])
+                self._start_planar(stamp, xyyaw, T[2, 3], found.cov[:3, :3], 4.0 + cov[2, 2])
+                return True
+        shift = np.median([each.offset[:2] for each in alike], axis=0)
+        self._shift(shift, 0.0, alike, std_yaw**2)
+        self._announce('fixes')
+        return True
+
+    def _reacquire_pose(self, stamp_ns: int) -> bool:
+        alike = self.pose_gate.agreement(stamp_ns, self._config.reacquire.std_yaw)
+        if not alike:
+            return False
+        newest = alike[-1]
+        self._shift(newest.offset[:2], float(newest.offset[2]), alike, float(newest.cov[2, 2]))
+        self._announce('views')
+        return True
+
+    def _shift(self, shift: Array, yaw: float, alike: list[Refused], var_yaw: float) -> None:
+        """Moves the newest keyframe by (2,) m and turns it about where it was measured."""
+        stamp = self.smoother.newest_ns
+        T, cov = self.smoother.pose(stamp), self.smoother.cov(stamp).copy()
+        turn = se3.rotation_from_rpy(0.0, 0.0, yaw)
+        pivot = np.array([*alike[-1].predicted_xy, T[2, 3]])
+        T_new = se3.make(turn @ T[:3, :3], pivot + turn @ (T[:3, 3] - pivot) + [*shift, 0.0])
+        spread = np.var([each.offset[:2] for each in alike], axis=0)
+        cov[[0, 1, 5], :] = 0.0
+        cov[:, [0, 1, 5]] = 0.0
+        cov[:2, :2] = alike[-1].cov[:2, :2] + np.diag(spread)
+        cov[5, 5] = var_yaw
+        self._start(stamp, T_new, cov)
+
+    def _announce(self, what: str) -> None:
+        self.events.append(f're-acquired from {what}')
