@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a scene through the project's own camera models, with exact depth."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.geometry.grid import Grid
+from geoloc_core.simulation.scene import Scene
+
+Array = NDArray[np.float64]
+
+# An aerial picture is taken from this height; only a bound, as its rays are parallel.
+_ABOVE_M = 500.0
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A picture and what each of its pixels is.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB; 0 where the camera sees nothing at all.
+        range_m: (H, W) float32 distance from the camera's centre along the ray, NaN for the sky.
+        depth_m: (H, W) float32 z-coordinate in the optical frame, NaN for the sky.
+        triangle: (H, W) int64 index of the triangle in the mesh, -1 for the sky.
+    """
+
+    image: NDArray[np.uint8]
+    range_m: NDArray[np.float32]
+    depth_m: NDArray[np.float32]
+    triangle: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Rays:
+    """The rays of one camera: where they go and how wide a pixel is."""
+
+    optical: Array
+    inside: NDArray[np.int64]
+    pixel_rad: float
+
+
+@lru_cache(maxsize=8)
+def _rays(camera: AbstractCamera) -> _Rays:
+    """Rays of every pixel's centre, computed once for each camera."""
+    v, u = np.mgrid[0 : camera.height, 0 : camera.width]
+    uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float64)
+    rays = camera.unproject(uv)
+    inside = np.flatnonzero(np.isfinite(rays).all(axis=1))
+    middle = np.array([[camera.width / 2, camera.height / 2]])
+    pair = camera.unproject(np.concatenate([middle, middle + np.array([1.0, 0.0])]))
+    pixel = float(np.arccos(np.clip(pair[0] @ pair[1], -1, 1)))
+    return _Rays(rays[inside], inside, pixel)
+
+
+def render(
+    scene: Scene, camera: AbstractCamera, T_map_camera: Array, noise_seed: int | None = None
+) -> Rendering:
+    """Takes a picture.
+
+    Args:
+        scene: What there is to see.
+        camera: Any camera that can turn pixels into rays.
+        T_map_camera: (4, 4) camera optical frame -> map.
+        noise_seed: Adds the sensor's noise, the same for the same seed; none if None.
+
+    Returns:
+        The picture with range and depth.
+    """
+    rays = _rays(camera)
+    directions = rays.optical @ T_map_camera[:3, :3].T
+    hits = scene.cast(T_map_camera[:3, 3], directions, 0.0, rays.pixel_rad)
+    rgb = hits.rgb
+    if noise_seed is not None:
+        rng = np.random.default_rng(noise_seed)
+        # Shot noise grows with light; one draw for the three channels keeps it cheap.
+        rgb = rgb + rng.standard_normal((len(rgb), 1), np.float32) * np.float32(2.0)
+    shape = (camera.height, camera.width)
+    count = camera.height * camera.width
+    image = np.zeros((count, 3), np.uint8)
+    image[rays.inside] = np.clip(rgb + np.float32(0.5), 0, 255).astype(np.uint8)
+    seen = np.where(np.isfinite(hits.range_m), hits.range_m, np.nan)
+    range_m = np.full(count, np.nan, np.float32)
+    range_m[rays.inside] = seen
+    depth_m = np.full(count, np.nan, np.float32)
+    depth_m[rays.inside] = seen * rays.optical[:, 2]
+    triangle = np.full(count, -1, np.int64)
+    triangle[rays.inside] = hits.triangle
+    return Rendering(
+        image.reshape(*shape, 3),
+        range_m.reshape(shape),
+        depth_m.reshape(shape),
+        triangle.reshape(shape),
+    )
+
+
+def render_aerial(scene: Scene, grid: Grid, supersample: int = 2) -> NDArray[np.uint8]:
+    """The scene seen from straight above by parallel rays: a true orthophoto, no leaning walls.
+
+    Args:
+        scene: What there is to see.
+        grid: Raster to fill, in the map frame.
+        supersample: Rays along each side of a pixel.
+
+    Returns:
+        (grid.height, grid.width, 3) uint8 RGB.
+    """
+    k = supersample
+    down = np.array([0.0, 0.0, -1.0])
+    image = np.empty((grid.height, grid.width, 3), np.uint8)
+    rows = max(1, 65536 // (grid.width * k * k))
+    inner = (np.arange(k) + 0.5) / k - 0.5
+    u = (np.arange(grid.width)[:, None] + inner).ravel()
+    for top in range(0, grid.height, rows):
+        count = min(rows, grid.height - top)
+        v = (np.arange(top, top + count)[:, None] + inner).ravel()
+        uv = np.stack(np.meshgrid(u, v), axis=-1)
+        origins = np.full((*uv.shape[:2], 3), _ABOVE_M)
+        origins[..., :2] = grid.xy_from_uv(uv)
+        flat = origins.reshape(-1, 3)
+        hits = scene.cast(flat, np.broadcast_to(down, flat.shape), grid.gsd / k, 0.0)
+        fine = hits.rgb.reshape(count, k, grid.width, k, 3)
+        image[top : top + count] = np.clip(fine.mean(axis=(1, 3)) + 0.5, 0, 255)
+    return image
