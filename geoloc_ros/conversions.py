@@ -6,6 +6,7 @@ from rosbags (ROS 1 or ROS 2). What cannot be used raises `InputError` or `Calib
 with a text that names the value. The way out is `messages.py`.
 """
 
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -75,6 +76,11 @@ def gnss_from_fix(
     floor = min_std_m**2
     cov = cov + np.diag(np.maximum(floor - np.diag(cov), 0.0))
     return GnssFix(stamp_ns(message.header.stamp), lat, lon, alt, cov, antenna_in_base)
+
+
+def with_antenna(fix: GnssFix, antenna_in_base: Array) -> GnssFix:
+    """The fix with its lever arm (3,), m in base_link."""
+    return replace(fix, antenna_in_base=np.asarray(antenna_in_base, dtype=np.float64))
 
 
 def _fix_covariance(message: Any, default_std_m: float) -> Array:

@@ -21,6 +21,7 @@ from geoloc_core.localizer import Localizer
 from geoloc_core.types import GroundView, PoseEstimate, Status
 from geoloc_ros import image_decoding
 from geoloc_ros.conversions import camera_from_info, check_size, stamp_ns
+from geoloc_ros.inputs import StampGuard
 from geoloc_ros.transforms import Mounts
 
 DEPTH_KEPT = 30
@@ -57,9 +58,17 @@ class FramePipeline:
         params: All parameters.
         localizer: Whom to ask.
         mounts: Where the camera sits.
+        guard: Judges stamps.
     """
 
-    def __init__(self, params: Mapping[str, Any], localizer: Localizer, mounts: Mounts) -> None:
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        localizer: Localizer,
+        mounts: Mounts,
+        guard: StampGuard,
+    ) -> None:
+        self._guard = guard
         self._params = params
         self._localizer = localizer
         self._mounts = mounts
@@ -102,6 +111,9 @@ class FramePipeline:
         start = time.perf_counter()
         try:
             stamp = stamp_ns(message.header.stamp)
+            refusal = self._guard.refusal(stamp)
+            if refusal:
+                return FrameReport(stamp, Status.BAD_STAMP.name, (refusal,))
             view, notes = self._view(message, stamp)
             timings['decode_ms'] = 1e3 * (time.perf_counter() - start)
         except GeolocError as error:
@@ -114,6 +126,7 @@ class FramePipeline:
         except GeolocError as error:
             return FrameReport(stamp, Status.BAD_INPUT.name, (str(error),), timings, view=view)
         timings['localize_ms'] = 1e3 * (time.perf_counter() - start)
+        self._guard.accept(stamp)
         answer = estimate if estimate.measurement is None else estimate.measurement
         if estimate.measurement is not None:
             timings |= {f'match/{k}': v for k, v in estimate.measurement.timings_ms.items()}

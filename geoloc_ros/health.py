@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's state as diagnostic messages: localization, inputs, processing, transforms, map."""
+
+from typing import Any, TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
+
+from geoloc_core.types import PoseEstimate, Status
+from geoloc_ros.diagnostics import ellipse_axes_m
+from geoloc_ros.messages import diagnostic_status, ERROR, OK, WARN
+
+if TYPE_CHECKING:
+    from geoloc_ros.session import Session
+
+
+def health(
+    session: 'Session', estimate: PoseEstimate | None, other_authorities: int
+) -> list[DiagnosticStatus]:
+    """Everything worth knowing about a configured node.
+
+    Args:
+        session: Whose health it is.
+        estimate: The newest estimate, or None before the first sample.
+        other_authorities: How often somebody else was seen publishing map -> odom.
+    """
+    return [
+        _localization(session, estimate),
+        *_inputs(session),
+        _processing(session),
+        _transforms(session, other_authorities),
+        _map(session),
+    ]
+
+
+def _localization(session: 'Session', estimate: PoseEstimate | None) -> DiagnosticStatus:
+    values: dict[str, Any] = dict(session.localizer.counters)
+    if estimate is None:
+        return diagnostic_status('geoloc: localization', WARN, 'no sample received yet', values)
+    values['status'] = estimate.status.name
+    if estimate.cov is not None:
+        major, minor = ellipse_axes_m(estimate.cov)
+        std_yaw = float(np.sqrt(max(float(np.asarray(estimate.cov)[5, 5]), 0.0)))
+        values |= {
+            'ellipse_major_m': major,
+            'ellipse_minor_m': minor,
+            'std_yaw_deg': float(np.degrees(std_yaw)),
+        }
+    text = '; '.join((estimate.status.value, *estimate.reasons))
+    level = {Status.OK: OK, Status.LOST: ERROR}.get(estimate.status, WARN)
+    return diagnostic_status('geoloc: localization', level, text, values)
+
+
+def _inputs(session: 'Session') -> list[DiagnosticStatus]:
+    statuses = []
+    for topic, monitor in session.monitors.items():
+        complaint = monitor.complaint()
+        if not complaint and not monitor.received:
+            continue
+        level = WARN if complaint else OK
+        statuses.append(
+            diagnostic_status(
+                f'geoloc: input {topic}', level, complaint or 'received', monitor.values()
+            )
+        )
+    return statuses
+
+
+def _processing(session: 'Session') -> DiagnosticStatus:
+    counts = dict(session.frame_counts)
+    failed = sum(counts.get(name, 0) for name in ('INTERNAL_ERROR', 'samples_failed'))
+    values = {f'frames_{name}': n for name, n in sorted(counts.items())}
+    values |= session.durations.values()
+    if failed:
+        text = f'{failed} internal errors, see the log'
+        return diagnostic_status('geoloc: processing', ERROR, text, values)
+    return diagnostic_status('geoloc: processing', OK, 'running', values)
+
+
+def _transforms(session: 'Session', other_authorities: int) -> DiagnosticStatus:
+    values = {'tf': session.outputs.tf_state, 'foreign_map_to_odom': other_authorities}
+    if other_authorities:
+        text = 'somebody else publishes map -> odom too'
+        return diagnostic_status('geoloc: transforms', WARN, text, values)
+    return diagnostic_status('geoloc: transforms', OK, session.outputs.tf_state, values)
+
+
+def _map(session: 'Session') -> DiagnosticStatus:
+    if session.map_source is None:
+        return diagnostic_status('geoloc: map', WARN, 'map.path is not set', {})
+    info = session.map_source.info
+    values = {'path': info.name, 'kind': info.kind, 'crs': info.crs, 'gsd_m': float(info.gsd)}
+    frame = session.localizer.frame
+    if frame is not None:
+        datum = frame.datum
+        values['datum'] = f'{datum.lat_deg:.9f} {datum.lon_deg:.9f} {datum.alt_m:.3f}'
+    report = session.last_report
+    if report is not None and report.status == Status.NO_MAP.name:
+        return diagnostic_status('geoloc: map', WARN, '; '.join(report.reasons), values)
+    return diagnostic_status('geoloc: map', OK, 'open', values)
