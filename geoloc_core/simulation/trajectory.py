@@ -71,9 +71,9 @@ class Trajectory:
 
     def at(self, t: float) -> Array:
         """T_map_base (4, 4) at a time, s."""
-        xyz = [np.interp(t, self.t, self.xyz[:, k]) for k in range(3)]
-        roll, pitch, yaw = (np.interp(t, self.t, self.rpy[:, k]) for k in range(3))
-        return se3.from_xyz_rpy(*xyz, roll, pitch, float(wrap(yaw)))
+        x, y, z = (float(np.interp(t, self.t, column)) for column in self.xyz.T)
+        roll, pitch, yaw = (float(np.interp(t, self.t, column)) for column in self.rpy.T)
+        return se3.from_xyz_rpy(x, y, z, roll, pitch, float(wrap(yaw)))
 
     def sample(self, values: Array, t: Array) -> Array:
         """One of the trajectory's series, (N,) or (N, C), at times (M,)."""
