@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
 import rclpy
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import (
     InvalidParameterException,
     InvalidParameterTypeException,
@@ -261,6 +262,7 @@ def main(args: list[str] | None = None) -> int:
         InvalidParameterException,
         InvalidParameterTypeException,
         InvalidParameterValueException,
+        RCLError,
     ) as error:
         print(f'geoloc: {error}', file=sys.stderr)
         code = 1

@@ -210,12 +210,7 @@ def info_message(stamp, width=WIDTH, height=HEIGHT, zero=False):
     if not zero:
         camera = pinhole(width, height)
         message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
-        message.p = [camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0] + [
-            0.0,
-            0.0,
-            1.0,
-            0.0,
-        ]
+        message.p = [*message.k[:3], 0.0, *message.k[3:6], 0.0, 0.0, 0.0, 1.0, 0.0]
     return message
 
 
@@ -264,7 +259,7 @@ def view_of(map_source, x, y, yaw):
     """What the rig's camera sees of the map's ground from a pose."""
     size_m, gsd = 50.0, 0.1
     patch = map_source.patch(EnuFrame(DATUM), (x, y), size_m, gsd)
-    side = int(round(size_m / gsd))
+    side = round(size_m / gsd)
     turned = cv2.warpAffine(
         patch.image,
         cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), -np.degrees(yaw), 1.0),
