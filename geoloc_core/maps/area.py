@@ -14,6 +14,7 @@ from geoloc_core.maps.tile_store import Tile
 Bounds = tuple[float, float, float, float]
 
 _METRES_PER_DEGREE = 111_320.0
+_TOUCH_DEG = 1e-9
 
 
 def square_bounds(lat: float, lon: float, radius_m: float) -> Bounds:
@@ -48,7 +49,7 @@ def tiles_in_area(areas: Iterable[Bounds], zooms: Iterable[int], limit: int) -> 
     for zoom in sorted(zooms):
         tiles: set[Tile] = set()
         for area in areas:
-            for x, y in tiles_in_bounds(*area, zoom):
+            for x, y in tiles_in_bounds(*_inner(area), zoom):
                 tiles.add(Tile(zoom, x, y))
                 if len(found) + len(tiles) > limit:
                     raise MapError(
@@ -57,6 +58,13 @@ def tiles_in_area(areas: Iterable[Bounds], zooms: Iterable[int], limit: int) -> 
                     )
         found += sorted(tiles, key=lambda tile: (tile.y, tile.x))
     return found
+
+
+def _inner(area: Bounds) -> Bounds:
+    """The area less its outermost tenth of a millimetre: neighbours that only touch stay out."""
+    west, south, east, north = area
+    margin = min(_TOUCH_DEG, (north - south) / 4)
+    return west + margin, south + margin, east - margin, north - margin
 
 
 def along_track(lats: ArrayLike, lons: ArrayLike, radius_m: float) -> list[Bounds]:

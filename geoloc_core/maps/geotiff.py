@@ -70,6 +70,7 @@ class GeoTiffPyramid(AbstractPyramid):
             self.close()
             raise
         width, height = dataset.width, dataset.height
+        self.area = Window(0, 0, width, height)
         self.levels = tuple(
             Level(width / d.width, height / d.height, Window(0, 0, d.width, d.height))
             for d in self._datasets

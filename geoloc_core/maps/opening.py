@@ -12,6 +12,9 @@ from geoloc_core.maps.tile_folder import folder_template, FolderStore
 from geoloc_core.maps.tile_pyramid import TilePyramid
 from geoloc_core.maps.tile_url import default_cache_dir, UrlOptions, UrlStore
 
+# What is loaded ahead from a server: enough to drive on, not a square kilometre for every stop.
+_MAX_URL_BLOCK_M = 400.0
+
 _KINDS = (
     'a GeoTIFF (.tif, .tiff, .vrt, .jp2), an MBTiles archive (.mbtiles), a folder of tiles, or a '
     'path or URL with {z}, {x} and {y}'
@@ -41,7 +44,7 @@ def open_map(
             {y} (or {-y} for rows from the south).
         attribution: Who must be named where the map is shown; '' takes it from the file.
         crs: For a GeoTIFF: reference system to use instead of the one it states.
-        block_m: Side of the block kept decoded around the robot, m.
+        block_m: Side of the block kept decoded around the robot, m; at most 400 m for a URL.
         memory_mb: Limit of the memory for decoded blocks, MiB.
         cache_dir: For a URL: folder of the disk cache; None is ~/.cache/geoloc.
         cache_size_mb: For a URL: most that the cache keeps, MiB.
@@ -70,9 +73,8 @@ def open_map(
             tile_px=tile_px,
             timeout_s=timeout_s,
         )
-        return RasterMapSource(
-            TilePyramid(UrlStore(text, options, attribution)), block_m, memory_mb
-        )
+        pyramid = TilePyramid(UrlStore(text, options, attribution))
+        return RasterMapSource(pyramid, min(block_m, _MAX_URL_BLOCK_M), memory_mb)
     return RasterMapSource(_open_local(text, crs, attribution), block_m, memory_mb)
 
 

@@ -64,17 +64,28 @@ def require_plausible(
 def _require_in_area_of_use(
     name: str, georeference: CrsGeoreference, corners_xy: np.ndarray, lon: float, lat: float
 ) -> None:
-    crs: pyproj.CRS = georeference.pyproj_crs
-    area = crs.area_of_use
-    if area is None or area.west > area.east:
+    crs = georeference.pyproj_crs
+    area = _area_of_use(crs)
+    if area is None or area[0] > area[2]:
         return
-    outside = max(area.west - lon, lon - area.east, area.south - lat, lat - area.north)
+    west, south, east, north = area
+    outside = max(west - lon, lon - east, south - lat, lat - north)
     looks_local = crs.is_projected and np.abs(corners_xy).max() < _LOCAL_EXTENT
     if outside > (0.0 if looks_local else _ZONE_MARGIN_DEG):
         raise MapError(
-            f'{name} says {georeference.crs} ({area.name}), but {_text(corners_xy)} would lie at '
-            f'lat {lat:.4f}, lon {lon:.4f}; {_REMEDY}'
+            f'{name} says {georeference.crs}, made for lon {west:g} to {east:g}, lat '
+            f'{south:g} to {north:g}, but {_text(corners_xy)} would lie at lat '
+            f'{lat:.4f}, lon {lon:.4f}; {_REMEDY}'
         )
+
+
+def _area_of_use(crs: pyproj.CRS) -> tuple[float, float, float, float] | None:
+    """(west, south, east, north), deg."""
+    if crs.area_of_use is None:
+        # Files carry the definition alone; the register behind its name knows the area.
+        authority = crs.to_authority(min_confidence=70)
+        crs = pyproj.CRS.from_authority(*authority) if authority else crs
+    return crs.area_of_use.bounds if crs.area_of_use is not None else None
 
 
 def _text(corners_xy: np.ndarray) -> str:

@@ -108,10 +108,17 @@ class Scale:
 
 
 class AbstractPyramid(ABC):
-    """A georeferenced raster, whatever it is stored in. Safe to use from several threads."""
+    """A georeferenced raster, whatever it is stored in. Safe to use from several threads.
+
+    Attributes:
+        georeference: Where the finest level's pixels lie.
+        levels: Finest first.
+        area: What the map covers, finest level's pixels, a world-wide one once.
+    """
 
     georeference: AbstractGeoreference
-    levels: tuple[Level, ...]  # finest first
+    levels: tuple[Level, ...]
+    area: Window
 
     @property
     @abstractmethod

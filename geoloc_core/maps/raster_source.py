@@ -19,6 +19,8 @@ from geoloc_core.types import AerialPatch
 DEFAULT_BLOCK_M = 1000.0
 DEFAULT_MEMORY_MB = 256.0
 
+_EARTH_RADIUS_M = 6_371_000.0
+
 # A part of a patch is cut with one affine map if that is this exact (pixels of the patch);
 # otherwise it is halved. Meridians converge: at 60 degrees north one map is 0.02 px off over
 # 256 m, 0.3 px over 1 km (at 0.25 m/px, raster in degrees or web mercator).
@@ -68,11 +70,10 @@ class RasterMapSource(AbstractMapSource):
 
         def lonlat_from_uv(uv: Array) -> LonLat:
             xy = grid.xy_from_uv(uv)
-            # The map lies on the plane z = 0; the ground's own height matters by less than
-            # 1e-3 of itself within 6 km of the datum.
-            lat, lon, _ = frame.geodetic_from_enu(
-                np.concatenate([xy, np.zeros((*xy.shape[:-1], 1))], axis=-1)
-            )
+            # The ground is as high as the datum, on a round Earth: 0.8 m under the plane z = 0
+            # 3 km away, and 50 km away a place under the plane is 1.5 m beside the one on it.
+            drop = -np.sum(xy**2, axis=-1, keepdims=True) / (2 * _EARTH_RADIUS_M)
+            lat, lon, _ = frame.geodetic_from_enu(np.concatenate([xy, drop], axis=-1))
             return lon, lat
 
         rgb, mask = self.sample(lonlat_from_uv, side, side, gsd)

@@ -40,6 +40,7 @@ class TilePyramid(AbstractPyramid):
         )
         tiles, side = store.ranges[finest], store.tile_px
         area = Window(tiles.col * side, tiles.row * side, tiles.width * side, tiles.height * side)
+        self.area = area
         middle = (area.col + area.width / 2 - 0.5, area.row + area.height / 2 - 0.5)
         self.georeference = MercatorGeoreference(finest, side, middle[0])
         self._info = MapInfo(

@@ -83,6 +83,20 @@ def test_one_affine_map_is_exact_for_an_ordinary_patch(name, crs, lat, lon, pixe
     assert np.abs(fitted - exact).max() < 1.05 * fit.residual_px + 1e-3
 
 
+def test_far_from_the_datum_the_map_lies_where_fixes_say(tmp_path):
+    data = np.zeros((3, 200, 220), np.uint8)
+    data[:, 99:102, 119:122] = 255
+    transform = place_around(49.3, 8.9, 'EPSG:32632', 0.2, 220, 200)
+    source = open_map(write_tif(tmp_path / 'dot.tif', data, 'EPSG:32632', transform))
+    lon, lat = source.pyramid.georeference.lonlat_from_uv([120.0, 100.0])
+    frame = EnuFrame(Datum(49.0, 8.4, 110.0))  # 49 km away
+    x, y, z = frame.enu_from_geodetic(lat, lon, 110.0)
+    assert z < -180
+    patch = source.patch(frame, (float(x), float(y)), 10.1, 0.1)
+    v, u = np.nonzero(patch.image[..., 0] > 128)
+    assert (u.mean(), v.mean()) == pytest.approx((50, 50), abs=0.6)
+
+
 def test_a_patch_too_large_for_one_affine_map_is_cut_in_parts(tmp_path):
     # 40 km at 84 degrees north in degrees: strongly curved.
     lat, lon = 84.0, 20.0
@@ -110,7 +124,9 @@ def test_mercator_pixels_match_the_reference_system_itself():
     mercator = MercatorGeoreference(19, 256, 70_000_000.0)
     size = 2 * np.pi * 6378137.0 / (256 * 2**19)
     edge = -np.pi * 6378137.0
-    direct = CrsGeoreference('EPSG:3857', (size, 0, edge, 0, -size, -edge), 256 * 2**19, 256 * 2**19)
+    direct = CrsGeoreference(
+        'EPSG:3857', (size, 0, edge, 0, -size, -edge), 256 * 2**19, 256 * 2**19
+    )
     lon, lat = np.array([22.46, 22.461, -70.3]), np.array([60.4, 60.39, -45.0])
     assert mercator.uv_from_lonlat(lon[:2], lat[:2]) == pytest.approx(
         direct.uv_from_lonlat(lon[:2], lat[:2]), abs=1e-3
