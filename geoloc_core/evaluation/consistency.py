@@ -44,7 +44,7 @@ def chi2_limit(probability: float, dof: int) -> float:
 
 
 def sigma_probability(sigma: float, dof: int) -> float:
-    """Probability inside the `sigma` ellipse of a Gaussian of this dimension (0.393 for 1, 2-D)."""
+    """Probability inside the `sigma` ellipse of a Gaussian: 0.393 for 1 sigma in the plane."""
     if dof == 2:
         return float(-np.expm1(-0.5 * sigma**2))
     from scipy.stats import chi2

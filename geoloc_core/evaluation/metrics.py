@@ -2,6 +2,7 @@
 """Errors along and across the road, yaw, recalls, outages, rates: what the tables show."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,9 +119,7 @@ def gaps(
     if len(stamps) > 2:
         limit = max(limit, 3 * float(np.median(np.diff(stamps))))
     edges = np.concatenate([[start_ns], stamps, [end_ns]])
-    return [
-        (int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a > limit
-    ]
+    return [(int(a), int(b)) for a, b in pairwise(edges) if b - a > limit]
 
 
 def inside(stamps_ns: ArrayLike, segments: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -56,7 +56,7 @@ def drive_poses(
 def _estimated(
     reader: BagReader, params: Mapping[str, Any], topics: TopicChoice
 ) -> tuple[Trajectory, EnuFrame]:
-    """geoloc's own poses from GNSS, odometry and IMU, asked at every frame."""
+    """Geoloc's own poses from GNSS, odometry and IMU, asked at every frame."""
     from geoloc_ros.assembly import build_localizer
     from geoloc_ros.bags.offline import OfflineOptions, run_offline
 

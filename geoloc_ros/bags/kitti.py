@@ -235,7 +235,7 @@ def _navigation(drive: KittiDrive, options: KittiOptions) -> Iterator[tuple[int,
         stamp = int(drive.stamps_ns[i])
         linear = packet[[VF, VL, VU]]
         angular = packet[[WX, WY, WZ]]
-        measured = angular + [0.0, 0.0, bias]
+        measured = angular + np.array([0.0, 0.0, bias])
         if not any(start <= since[i] < end for start, end in options.gnss_cuts):
             yield stamp, names.FIX, lambda s=stamp, i=i: messages.fix_msg(s, *fixes[i], covs[i])
         yield (
@@ -335,7 +335,7 @@ def _drive_folder(folder: Path) -> Path:
         found = found or [data.parents[1] for data in sorted(folder.glob(pattern))]
     if not found:
         raise BagError(
-            f'{folder} holds no KITTI raw drive: expected <date>_drive_<number>_sync with oxts/data'
+            f'{folder} holds no KITTI raw drive: expected <date>_drive_<number>_sync/oxts/data'
         )
     if len(found) > 1:
         raise BagError(f'{folder} holds {len(found)} drives; choose one, such as {found[0]}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the same `Localizer` as the node over a bag, without ROS: deterministic, as fast as it goes.
+"""Runs the same `Localizer` as the node over a bag, without ROS: deterministic and fast.
 
 Sensor messages are handed over in the order of their stamps, one after the other, each frame
 finished before the next message: nothing is dropped and two runs give the same numbers.
@@ -7,7 +7,7 @@ finished before the next message: nothing is dropped and two runs give the same 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import time
 from typing import Any
 
@@ -41,7 +41,7 @@ class OfflineOptions:
             it is worth.
     """
 
-    topics: TopicChoice = TopicChoice()
+    topics: TopicChoice = field(default_factory=TopicChoice)
     image_delay_s: float = 0.0
     every: int = 1
     offset: int = 0

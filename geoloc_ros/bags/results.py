@@ -21,9 +21,10 @@ from geoloc_ros.bags.tum import write_tum
 log = logging.getLogger(__name__)
 
 COLUMNS = (
-    'stamp_ns status reasons x y yaw std_x std_y std_yaw cov_xx cov_xy cov_yy truth_x truth_y '
-    'truth_yaw error_m lateral_m longitudinal_m yaw_error_deg latency_ms meas_x meas_y meas_yaw'
-).split()
+    *('stamp_ns', 'status', 'reasons', 'x', 'y', 'yaw', 'std_x', 'std_y', 'std_yaw'),
+    *('cov_xx', 'cov_xy', 'cov_yy', 'truth_x', 'truth_y', 'truth_yaw', 'error_m', 'lateral_m'),
+    *('longitudinal_m', 'yaw_error_deg', 'latency_ms', 'meas_x', 'meas_y', 'meas_yaw'),
+)
 MAP_MARGIN_M = 30.0
 MAP_MAX_PX = 3000
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 85)
@@ -80,9 +81,7 @@ def make_report(folder: Path) -> Path | None:
     return Path(page.write_report(folder))
 
 
-def _write_map(
-    folder: Path, score: Score, map_source: AbstractMapSource, frame: EnuFrame
-) -> None:
+def _write_map(folder: Path, score: Score, map_source: AbstractMapSource, frame: EnuFrame) -> None:
     """map.jpg and map.json of the square around everything the run knows."""
     points = [t.xy for name, t in score.trajectories.items() if name != 'odometry' and len(t)]
     if not points:

@@ -90,9 +90,7 @@ def gnss_at(
 
 
 def _fix_places(inputs: RunInputs, datum: Datum) -> Array:
-    lat, lon, alt = (
-        np.array([getattr(f, name) for f in inputs.fixes]) for name in ('lat_deg', 'lon_deg', 'alt_m')
-    )
+    lat, lon, alt = np.array([(f.lat_deg, f.lon_deg, f.alt_m) for f in inputs.fixes]).T
     return EnuFrame(datum).enu_from_geodetic(lat, lon, alt)[:, :2]
 
 
@@ -283,9 +281,7 @@ def _account(frames: list[FrameRecord], inputs: RunInputs, run: RunRecord) -> di
         'frames': len(frames),
         'frames_used': by_status['OK'],
         'frames_with_pose': sum(f.pose is not None for f in frames),
-        'localized': sum(
-            f.pose is not None and f.status not in NOT_TRUSTED for f in frames
-        ),
+        'localized': sum(f.pose is not None and f.status not in NOT_TRUSTED for f in frames),
         'frames_unaccounted': by_status['UNACCOUNTED'],
         'frames_by_status': dict(by_status),
         'rejected': {k: v for k, v in by_status.items() if k not in ('OK', 'UNACCOUNTED')},

@@ -45,5 +45,7 @@ def read_tum(path: str | Path) -> Trajectory:
             values = np.array([float(v) for v in parts[1:]])
             samples.append((stamp, se3.from_quaternion(values[:3], values[3:7])))
         except (ValueError, IndexError) as error:
-            raise BagError(f'{file}:{number} is not "stamp x y z qx qy qz qw": {line!r}') from error
+            raise BagError(
+                f'{file}:{number} is not "stamp x y z qx qy qz qw": {line!r}'
+            ) from error
     return Trajectory.of(samples)

@@ -16,8 +16,9 @@ def _is_bag(path: Path) -> bool:
 
 
 class BagWriter:
-    """A rosbag2 bag being written, a context manager; use as
+    """A rosbag2 bag being written; a context manager.
 
+    Example:
     with BagWriter('out/drive') as bag:
         bag.write('/imu/data', message)
 

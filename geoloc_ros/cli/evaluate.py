@@ -33,7 +33,7 @@ def register(subparsers) -> None:
         nargs='+',
         default=[],
         metavar='KIND=/TOPIC',
-        help='choose among several topics of a kind: image, camera_info, fix, odometry, imu, truth',
+        help='choose where several fit: image, camera_info, fix, odometry, imu, truth',
     )
     parser.add_argument(
         '--without',

@@ -64,7 +64,7 @@ def _from_drive(args: argparse.Namespace) -> int:
     with read_bag(args.bag) as reader:
         poses, frame = drive_poses(reader, args.poses, params, topics, datum)
         image = reader.require('image', topics.image)
-        total = max(0, reader.topics[image].count - args.offset) // args.every
+        total = -(-max(0, reader.topics[image].count - args.offset) // args.every)
         mosaic, used = mosaic_of_drive(
             reader,
             poses,
