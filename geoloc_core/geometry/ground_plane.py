@@ -68,8 +68,8 @@ class _Table:
     """Lookup for one attitude: where each cell lies in the image."""
 
     T_ground_camera: Array
-    map_xy: NDArray[np.int16]
-    map_fraction: NDArray[np.uint16]
+    map_xy: NDArray
+    map_fraction: NDArray
     mask: NDArray[np.bool_]
 
 
@@ -142,7 +142,8 @@ class GroundProjector:
         )
         if self.camera.wraps:
             out = cv2.copyTo(out, table.mask.view(np.uint8))
-        return BevImage(out, table.mask, self.grid)
+        # cv2 drops a last axis of one channel.
+        return BevImage(out.reshape(*out.shape[:2], *image.shape[2:]), table.mask, self.grid)
 
     def mask(self, T_ground_camera: ArrayLike) -> NDArray[np.bool_]:
         """Which cells (H, W) the camera sees.
@@ -260,4 +261,5 @@ def view_from_bev(
         bev.mask.astype(np.uint8) * 255, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
     mask = hits & (painted == 255)
-    return cv2.copyTo(image, mask.view(np.uint8)), mask
+    image = cv2.copyTo(image, mask.view(np.uint8))
+    return image.reshape(*mask.shape, *bev.image.shape[2:]), mask

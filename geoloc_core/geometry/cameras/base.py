@@ -153,9 +153,19 @@ def invert_monotone(target: Floats, inputs: Floats, outputs: Floats) -> NDArray[
     return np.interp(target, outputs, inputs, right=np.nan)
 
 
-def first_positive_root(coefficients: ArrayLike) -> float:
-    """Smallest positive real root of a polynomial, highest power first; infinite if none."""
-    roots = np.roots(np.asarray(coefficients, dtype=np.float64))
-    real = roots.real[(np.abs(roots.imag) <= 1e-9 * np.maximum(np.abs(roots), 1e-12))]
-    positive = real[real > 1e-12]
-    return float(positive.min()) if positive.size else float('inf')
+def first_positive_root(coefficients: ArrayLike, within: float) -> float:
+    """Smallest root of a polynomial in (0, within]; infinite if there is none.
+
+    Args:
+        coefficients: Lowest power first; the constant term is about 1.
+        within: Only roots up to here matter.
+    """
+    # In units of `within` every coefficient says what its term can contribute; vanishing leading
+    # terms are dropped, because the root finder divides by the first.
+    scaled = np.asarray(coefficients, dtype=np.float64)
+    scaled = scaled * within ** np.arange(scaled.size)
+    relevant = np.flatnonzero(np.abs(scaled) > 1e-12)
+    roots = np.roots(scaled[: relevant[-1] + 1][::-1]) if relevant.size else np.empty(0)
+    real = roots.real[np.abs(roots.imag) <= 1e-9 * np.abs(roots)]
+    hits = real[(real > 0) & (real <= 1)]
+    return float(hits.min() * within) if hits.size else float('inf')

@@ -53,7 +53,8 @@ class FisheyeCamera(FocalCamera):
     def max_angle(self) -> float:
         """Angle from the axis, rad, at which the model ends; at most pi."""
         k1, k2, k3, k4 = self._k
-        return min(float(np.sqrt(first_positive_root([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1]))), np.pi)
+        slope = [1.0, 3 * k1, 5 * k2, 7 * k3, 9 * k4]
+        return min(float(np.sqrt(first_positive_root(slope, np.pi**2))), np.pi)
 
     @cached_property
     def _table(self) -> tuple[Floats, Floats]:

@@ -96,7 +96,7 @@ class PinholeCamera(FocalCamera):
             ),
             2 * polynomial.polymul(s, polynomial.polymul(a, db)),
         )
-        return min(first_positive_root(growth[::-1]), first_positive_root(b[::-1]))
+        return min(first_positive_root(part, _MAX_RADIUS**2) for part in (growth, b))
 
     @cached_property
     def _radial_table(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
