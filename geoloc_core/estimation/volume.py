@@ -59,16 +59,16 @@ def gaussian_log_prior(grid: Grid, yaws: Array, mean: Array, cov: Array) -> Volu
     x = grid.xy_from_uv(np.stack([np.arange(grid.width), np.zeros(grid.width)], -1))[:, 0]
     y = grid.xy_from_uv(np.stack([np.zeros(grid.height), np.arange(grid.height)], -1))[:, 1]
     dx, dy = (x - mean[0])[None, :], (y - mean[1])[:, None]
+    info: Array = np.zeros((3, 3))
     if cov[2, 2] > _FLAT_YAW_STD**2:
-        info = np.zeros((3, 3))
         info[:2, :2] = np.linalg.inv(cov[:2, :2])
     else:
-        info = np.linalg.inv(cov)
+        info[:] = np.linalg.inv(cov)
     plane = info[0, 0] * dx**2 + 2 * info[0, 1] * dx * dy + info[1, 1] * dy**2
     slope = 2 * (info[0, 2] * dx + info[1, 2] * dy)
     d_yaw = angles.difference(yaws, mean[2])
     out = np.empty((len(yaws), grid.height, grid.width), np.float32)
-    for layer, d in zip(out, d_yaw):
+    for layer, d in zip(out, d_yaw, strict=True):
         layer[:] = -0.5 * (plane + d * slope + info[2, 2] * d**2)
     return out
 
@@ -159,9 +159,7 @@ def _sub_cell(values: Volume, peak: tuple[int, int, int]) -> Array:
 def _mode_estimate(
     log_values: Volume, region: NDArray[np.bool_], grid: Grid, yaws: Array, drop: float
 ) -> tuple[Array, Array]:
-    """Mean and covariance of exp(log_values) inside a region (H, W), peaks narrower than a cell
-    located between cells.
-    """
+    """Mean and covariance of exp(log_values) inside a region (H, W), sub-cell."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     inside = np.where(region[box], log_values[:, box[0], box[1]], -np.inf).astype(np.float32)
@@ -172,8 +170,8 @@ def _mode_estimate(
     middle = ((columns[0] + columns[-1]) / 2, (rows[0] + rows[-1]) / 2)
     piece = Grid(tuple(grid.xy_from_uv(middle)), grid.gsd, width, height)
     mean, cov = moments(weights, piece, yaws)
-    peak = np.unravel_index(int(inside.argmax()), inside.shape)
-    peak = (int(peak[0]), int(peak[1]) + int(rows[0]), int(peak[2]) + int(columns[0]))
+    k, v, u = (int(i) for i in np.unravel_index(int(inside.argmax()), inside.shape))
+    peak = (k, v + int(rows[0]), u + int(columns[0]))
     step = float(yaws[1] - yaws[0]) if len(yaws) > 1 else 0.0
     offset = _sub_cell(log_values, peak)
     fine_xy = grid.xy_from_uv((peak[2] + offset[2], peak[1] + offset[1]))
@@ -187,6 +185,7 @@ def _mode_estimate(
 def summarise(
     volume: PoseVolume,
     log_likelihood: Volume,
+    widening: float = 1.0,
     mode_drop: float = 4.5,
     max_modes: int = 5,
 ) -> VolumeSummary:
@@ -198,6 +197,7 @@ def summarise(
     Args:
         volume: The posterior.
         log_likelihood: (K, H, W) that it was made from.
+        widening: Factor on the covariance of modes.
         mode_drop: Depth of a valley that separates modes, nats; 4.5 is three deviations.
         max_modes: How many modes to list.
 
@@ -220,7 +220,7 @@ def summarise(
         modes.append((mode, label))
     modes.sort(key=lambda item: -item[0].mass)
     best = labels == modes[0][1]
-    mean, _ = _mode_estimate(log_prob, best, grid, yaws, mode_drop)
+    mean, mode_cov = _mode_estimate(log_prob, best, grid, yaws, mode_drop)
     _, cov = moments(probability, grid, yaws, about=mean)
     own = log_likelihood.max(axis=0)
     v, u = np.unravel_index(int(np.where(best, ridge, -np.inf).argmax()), ridge.shape)
@@ -233,9 +233,9 @@ def summarise(
     entropy = -float((probability[finite] * log_prob[finite]).sum(dtype=np.float64))
     return VolumeSummary(
         mean,
-        cov,
+        cov + (widening - 1.0) * mode_cov,
         likelihood_mean,
-        likelihood_cov,
+        widening * likelihood_cov,
         tuple(mode for mode, _ in modes[:max_modes]),
         entropy,
     )

@@ -52,7 +52,11 @@ class CorrelationConfig:
         min_ground_m2: Views that see less ground are refused.
         min_coverage: Poses where the map covers less of the view are not judged.
         min_contrast: Views or maps with less contrast (rms, of 0..1) are refused.
-        sample_area_m2: Ground per independent sample: calibrates the width of the likelihood.
+        sample_area_m2: Ground per independent sample: calibrates how sharply the likelihood tells
+            one place from another.
+        noise_correlation: Share of the mismatch that is not white (ground that is not flat,
+            things that moved or stand up): widens a mode's covariance by
+            1 + noise_correlation (1 / rho^2 - 1).
         search: Bounds of the search window.
         features: Structure channels.
     """
@@ -67,7 +71,8 @@ class CorrelationConfig:
     min_ground_m2: float = 15.0
     min_coverage: float = 0.3
     min_contrast: float = 0.15
-    sample_area_m2: float = 4.0
+    sample_area_m2: float = 1.0
+    noise_correlation: float = 0.2
     search: SearchLimits = field(default_factory=SearchLimits)
     features: FeatureConfig = field(default_factory=FeatureConfig)
 
@@ -172,13 +177,15 @@ class CorrelationMatcher(AbstractMatcher):
             )
         samples = self._samples(template.weight, gsd)
         log_likelihood = _log_likelihood(scores, covered, samples, config.min_coverage)
+        best = float(np.where(covered < config.min_coverage, 0.0, scores).max())
         done = time.perf_counter()
         return MatchResult(
             Status.OK,
-            (f'best score {float(scores.max()):.2f}',),
+            (f'best score {best:.2f}',),
             log_likelihood,
             grid,
             yaws,
+            1.0 + config.noise_correlation * (1.0 / max(best, 0.05) ** 2 - 1.0),
             {
                 'view_ms': 1e3 * (seen - start),
                 'map_ms': 1e3 * (mapped - seen),
@@ -233,7 +240,7 @@ class CorrelationMatcher(AbstractMatcher):
         if not seen.any():
             seen[side // 2, side // 2] = True  # sees no ground: the match will say so
         # A margin for the ground that comes into view when the robot leans.
-        margin = int(round(1.5 / gsd))
+        margin = round(1.5 / gsd)
         rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
         top, bottom = max(rows[0] - margin, 0), min(rows[-1] + margin, side - 1)
         left, right = max(columns[0] - margin, 0), min(columns[-1] + margin, side - 1)
@@ -279,9 +286,9 @@ class CorrelationMatcher(AbstractMatcher):
         step = self.config.yaw_step_cells * gsd / lever_m
         if window.all_directions:
             count = int(np.ceil(2 * np.pi / step))
-            return window.center[2] - np.pi + 2 * np.pi * np.arange(count) / count
+            return np.asarray(window.center[2] - np.pi + 2 * np.pi * np.arange(count) / count)
         side = int(np.ceil(window.half_yaw / step))
-        return window.center[2] + step * np.arange(-side, side + 1)
+        return np.asarray(window.center[2] + step * np.arange(-side, side + 1))
 
     def _samples(self, weight: NDArray[np.float32], gsd: float) -> float:
         """Independent samples in a template: its effective area over the area of one."""

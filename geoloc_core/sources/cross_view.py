@@ -17,6 +17,7 @@ from geoloc_core.types import (
     GroundView,
     PoseMeasurement,
     PosePrior,
+    PoseVolume,
     Status,
 )
 
@@ -38,8 +39,8 @@ class CrossViewConfig:
     min_coverage: float = 0.2
     outlier_rate: float = 0.02
     ambiguity: float = 0.5
-    floor_position_m: float = 0.05
-    floor_yaw: float = float(np.radians(0.2))
+    floor_position_m: float = 0.07
+    floor_yaw: float = float(np.radians(0.3))
     keep_volume: bool = True
 
 
@@ -110,7 +111,7 @@ class CrossViewSource:
         volume = volumes.posterior(
             match.log_likelihood, log_prior, match.grid, match.yaws, config.outlier_rate
         )
-        summary = volumes.summarise(volume, match.log_likelihood)
+        summary = volumes.summarise(volume, match.log_likelihood, match.widening)
         timings['decode_ms'] = 1e3 * (time.perf_counter() - start)
         return self._measurement(view, prior, match.reasons, volume, summary, kept, timings)
 
@@ -119,7 +120,7 @@ class CrossViewSource:
         view: GroundView,
         prior: PosePrior,
         reasons: tuple[str, ...],
-        volume: volumes.PoseVolume,
+        volume: PoseVolume,
         summary: volumes.VolumeSummary,
         patch: AerialPatch | None,
         timings: dict[str, float],
@@ -146,7 +147,8 @@ class CrossViewSource:
         floor = np.diag([config.floor_position_m, config.floor_position_m, config.floor_yaw]) ** 2
         roll, pitch, _ = se3.rpy_from(prior.T_map_base)
         z = float(prior.T_map_base[2, 3])
-        pose = se3.from_planar(*summary.mean, z=z, roll=roll, pitch=pitch)
+        x, y, yaw = (float(value) for value in summary.mean)
+        pose = se3.from_planar(x, y, yaw, z, roll, pitch)
         return PoseMeasurement(
             view.stamp_ns,
             Status.OK,

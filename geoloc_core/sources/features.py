@@ -30,11 +30,11 @@ class FeatureConfig:
         gradient_gain: Weight of the gradient channels against the contrast channel; 0 for none.
     """
 
-    contrast_radius_m: float = 1.2
-    smoothing_m: float = 0.1
+    contrast_radius_m: float = 0.8
+    smoothing_m: float = 0.05
     noise_floor: float = 6.0
     clip: float = 2.5
-    gradient_gain: float = 1.0
+    gradient_gain: float = 1.5
 
 
 def masked_blur(
@@ -56,7 +56,7 @@ def masked_blur(
 
 
 def ground_features(
-    image: NDArray[np.uint8], mask: NDArray[np.bool_], gsd: float, config: FeatureConfig
+    image: NDArray, mask: NDArray[np.bool_], gsd: float, config: FeatureConfig
 ) -> NDArray[np.float32]:
     """Structure channels of a raster that lies on the ground.
 

@@ -8,16 +8,17 @@ The score of a shift s is the weighted correlation coefficient about zero
 
 with template T, its weight w, map I and its mask m (Padfield, "Masked object registration in the
 Fourier domain", IEEE TIP 2012, eq. 8-12, with weights for one of the masks and channels that have
-no mean to remove). Every sum over t is a correlation, so a whole window of shifts costs a few DFTs.
+no mean to remove). Every sum over t is a correlation: a whole window of shifts costs a few DFTs.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.float32]
+Image = NDArray[Any]  # float32; Any because OpenCV's stubs promise no element type
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,9 @@ def turn(template: Template, yaw: float) -> TurnedTemplate:
     turned = cv2.warpAffine(stacked, inverse, size, flags=flags)
     contrast, along_x, along_y, weight = cv2.split(turned)
     weighted = (contrast, cos * along_x - sin * along_y, sin * along_x + cos * along_y)
-    energy = sum(channel * channel for channel in weighted) / np.maximum(weight, 1e-6)
-    return TurnedTemplate(weighted, weight, energy.astype(np.float32), (u_min, v_min))
+    squares = weighted[0] ** 2 + weighted[1] ** 2 + weighted[2] ** 2
+    energy = squares / np.maximum(weight, np.float32(1e-6))
+    return TurnedTemplate(weighted, weight, energy, (u_min, v_min))
 
 
 class CorrelationWindow:
@@ -153,10 +155,9 @@ class CorrelationWindow:
         ):
             raise ValueError(f'a {width} x {height} template at ({u}, {v}) leaves the map piece')
         window = (slice(v, v + count[1]), slice(u, u + count[0]))
-        product = None
-        for channel, spectrum in zip(template.weighted, self._channels):
-            part = cv2.mulSpectrums(spectrum, self._dft(channel), 0, conjB=True)
-            product = part if product is None else cv2.add(product, part)
+        product: Image = np.zeros(self._size, np.float32)
+        for channel, spectrum in zip(template.weighted, self._channels, strict=True):
+            product += cv2.mulSpectrums(spectrum, self._dft(channel), 0, conjB=True)
         dot = self._back(product)[window]
         weight = self._dft(template.weight)
         there = self._back(cv2.mulSpectrums(self._energy, weight, 0, conjB=True))[window]
@@ -174,5 +175,5 @@ class CorrelationWindow:
         scale = np.sqrt(np.maximum(own, floor) * np.maximum(there, floor))
         return np.clip(dot / scale, -1.0, 1.0), covered
 
-    def _back(self, spectrum: Image | None) -> Image:
+    def _back(self, spectrum: Image) -> Image:
         return cv2.dft(spectrum, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)

@@ -111,6 +111,8 @@ class MatchResult:
             unless OK.
         grid: (H, W) cells -> metres in the map frame, of base_link; None unless OK.
         yaws: (K,) rad, increasing by a constant step; None unless OK.
+        widening: Factor, at least 1, on the covariance of a mode: what the volume's shape cannot
+            show, such as errors that all cells share.
         timings_ms: Stage name -> duration.
     """
 
@@ -119,6 +121,7 @@ class MatchResult:
     log_likelihood: NDArray[np.float32] | None = None
     grid: Grid | None = None
     yaws: Array | None = None
+    widening: float = 1.0
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
