@@ -407,6 +407,7 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'min_coverage': _FRACTION,
             'min_contrast': _FRACTION,
             'sample_area_m2': _POSITIVE,
+            'noise_correlation': _FRACTION,
         },
     ),
     (
