@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from geoloc_core.errors import CalibrationError, InputError
+from geoloc_core.errors import CalibrationError, ConfigError, InputError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
@@ -68,8 +68,7 @@ class _Table:
     """Lookup for one attitude: where each cell lies in the image."""
 
     T_ground_camera: Array
-    map_xy: NDArray
-    map_fraction: NDArray
+    maps: tuple[NDArray, NDArray]
     mask: NDArray[np.bool_]
 
 
@@ -87,6 +86,7 @@ class GroundProjector:
         min_depression: float = MIN_DEPRESSION,
         tolerance_m: float = 1e-3,
         tolerance_rad: float = 1e-4,
+        supersampling: int = 1,
     ) -> None:
         """Prepares for a camera and a grid.
 
@@ -96,10 +96,16 @@ class GroundProjector:
             min_depression: rad; cells seen under a flatter angle are masked.
             tolerance_m: Movement of the camera that the table may ignore.
             tolerance_rad: Rotation of the camera that the table may ignore.
+            supersampling: A cell is the mean of this many bilinear samples along each side. One
+                sample aliases where a cell is larger than an image pixel, as near the robot it is;
+                two along each side remove nearly all of that, for four times the work.
 
         Raises:
             CalibrationError: The image is larger than cv2.remap can address.
+            ConfigError: `supersampling` is less than 1.
         """
+        if supersampling < 1:
+            raise ConfigError(f'supersampling must be at least 1, got {supersampling}')
         if max(camera.width, camera.height) >= _MAX_IMAGE_SIDE:
             raise CalibrationError(
                 f'images of {camera.width} x {camera.height} px are too large to remap: resize '
@@ -110,9 +116,11 @@ class GroundProjector:
         self.min_depression = min_depression
         self._tolerance_m = tolerance_m
         self._tolerance_rad = tolerance_rad
-        v, u = np.arange(grid.height), np.arange(grid.width)
-        self._x = grid.xy_from_uv(np.stack([u, 0 * u], axis=-1))[:, 0]
-        self._y = grid.xy_from_uv(np.stack([0 * v, v], axis=-1))[:, 1]
+        n = self.supersampling = supersampling
+        fine = Grid(grid.center_xy, grid.gsd / n, grid.width * n, grid.height * n)
+        v, u = np.arange(fine.height), np.arange(fine.width)
+        self._x = fine.xy_from_uv(np.stack([u, 0 * u], axis=-1))[:, 0]
+        self._y = fine.xy_from_uv(np.stack([0 * v, v], axis=-1))[:, 1]
         self._table: _Table | None = None
 
     def bev(self, image: NDArray, T_ground_camera: ArrayLike) -> BevImage:
@@ -123,7 +131,7 @@ class GroundProjector:
             T_ground_camera: (4, 4) optical frame -> level frame.
 
         Returns:
-            The view; bilinear samples.
+            The view.
 
         Raises:
             InputError: The image is not of the camera's size.
@@ -135,12 +143,13 @@ class GroundProjector:
                 f'{self.camera.width} x {self.camera.height}: resize the camera with resized()'
             )
         table = self._table_for(T_ground_camera)
-        # Wrapping joins the seam of a panorama; it needs no cells outside, the others do.
+        # Wrapping joins the seam, but it leaves nowhere for unseen cells to point to.
         border = cv2.BORDER_WRAP if self.camera.wraps else cv2.BORDER_CONSTANT
-        out = cv2.remap(
-            image, table.map_xy, table.map_fraction, cv2.INTER_LINEAR, borderMode=border
-        )
-        if self.camera.wraps:
+        out = cv2.remap(image, *table.maps, cv2.INTER_LINEAR, borderMode=border)
+        if self.supersampling > 1:
+            size = (self.grid.width, self.grid.height)
+            out = cv2.resize(out, size, interpolation=cv2.INTER_AREA)
+        if self.camera.wraps or self.supersampling > 1:
             out = cv2.copyTo(out, table.mask.view(np.uint8))
         # cv2 drops a last axis of one channel.
         return BevImage(out.reshape(*out.shape[:2], *image.shape[2:]), table.mask, self.grid)
@@ -168,20 +177,22 @@ class GroundProjector:
 
     def _make_table(self, T: Array) -> _Table:
         u, v, mask = self._project_cells(T)
-        mask.setflags(write=False)
-        # The outermost half pixel repeats the edge pixel.
-        low_u, high_u = (
-            (-0.5, self.camera.width - 0.5) if self.camera.wraps else (0, self.camera.width - 1)
-        )
-        u = np.where(mask, np.clip(u, low_u, high_u), _NOWHERE)
+        # The outermost half pixel repeats the edge pixel, or meets the one across the seam.
+        if not self.camera.wraps:
+            u = np.clip(u, 0, self.camera.width - 1)
+        u = np.where(mask, u, _NOWHERE).astype(np.float32, copy=False)
         v = np.where(mask, np.clip(v, 0, self.camera.height - 1), _NOWHERE)
-        map_xy, fraction = cv2.convertMaps(
-            u.astype(np.float32), v.astype(np.float32), cv2.CV_16SC2
-        )
-        return _Table(T.copy(), map_xy, fraction, mask)
+        maps = cv2.convertMaps(u, v.astype(np.float32, copy=False), cv2.CV_16SC2)
+        n = self.supersampling
+        if n > 1:
+            # A cell counts as seen if all of its samples are.
+            blocks = mask.reshape(self.grid.height, n, self.grid.width, n)
+            mask = np.asarray(np.all(blocks, axis=(1, 3)))
+        mask.setflags(write=False)
+        return _Table(T.copy(), maps, mask)
 
     def _project_cells(self, T: Array) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
-        """Image coordinates (H, W) of all cells and which of them are seen."""
+        """Image coordinates (H n, W n) of all samples and which of them are seen."""
         check_above_ground(T)
         R, t = T[:3, :3], T[:3, 3]
         # Point in the camera = R^T (p - t) with p = (x, y, 0): a sum of a row and a column, which

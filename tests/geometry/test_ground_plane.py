@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from geoloc_core.errors import CalibrationError, InputError
+from geoloc_core.errors import CalibrationError, ConfigError, InputError
 from geoloc_core.geometry import ground_plane, se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
@@ -293,6 +293,41 @@ def test_the_edge_rows_of_an_image_are_not_darkened():
     assert np.all(bev.image[bev.mask] == 255)
 
 
+def test_supersampling_removes_aliasing():
+    # Detail much finer than a cell must average out, not be picked at random.
+    camera = PinholeCamera(1242, 375, 720.0, 720.0, 610.0, 172.0)
+    fine = Grid((8.0, 0.0), 0.025, 400, 320)
+    grid = Grid((8.0, 0.0), 0.2, 50, 40)
+    noise = np.random.default_rng(0).normal(0, 1, (320, 400)).astype(np.float32)
+    paint = cv2.GaussianBlur(noise, (0, 0), 2)
+    truth = cv2.resize(paint, (50, 40), interpolation=cv2.INTER_AREA)
+    T = pose(pitch=0.05)
+    whole_paint = BevImage(paint, np.ones(paint.shape, bool), fine)
+    view, seen = view_from_bev(whole_paint, camera, T)
+
+    def correlation(supersampling):
+        projector = GroundProjector(camera, grid, supersampling=supersampling)
+        whole = projector.bev(seen.astype(np.float32), T).image > 0.999
+        near = whole & (grid.cell_centers()[..., 0] < 8)
+        return np.corrcoef(projector.bev(view, T).image[near], truth[near])[0, 1]
+
+    assert correlation(1) < 0.95
+    assert correlation(2) > 0.97
+
+
+@pytest.mark.parametrize('name', ['pinhole', 'equirectangular'])
+def test_supersampling_counts_only_whole_cells(name):
+    camera, grid = CAMERAS[name], Grid((3.0, 0.0), 0.2, 60, 50)
+    image = np.full((camera.height, camera.width, 3), 200, np.uint8)
+    once, twice = (
+        GroundProjector(camera, grid, supersampling=n).bev(image, pose()) for n in (1, 2)
+    )
+    assert twice.image.shape == (50, 60, 3) and twice.mask.shape == (50, 60)
+    assert np.all(twice.image[twice.mask] == 200) and not twice.image[~twice.mask].any()
+    assert not np.any(twice.mask & ~cv2.dilate(once.mask.astype(np.uint8), np.ones((3, 3))) > 0)
+    assert 0.9 < twice.mask.sum() / once.mask.sum() <= 1.0
+
+
 # ---- misuse ----
 
 
@@ -307,4 +342,6 @@ def test_misuse_is_refused_with_a_reason():
             projector.mask(bad)
     with pytest.raises(CalibrationError, match='too large'):
         GroundProjector(EquirectangularCamera(40000, 20000), Grid((0, 0), 1.0, 4, 3))
+    with pytest.raises(ConfigError, match='at least 1'):
+        GroundProjector(CAMERAS['pinhole'], Grid((0, 0), 1.0, 4, 3), supersampling=0)
     assert ground_plane.MIN_DEPRESSION > 0
