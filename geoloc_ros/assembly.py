@@ -68,7 +68,11 @@ def build_config(params: Params) -> LocalizerConfig:
 def build_source(params: Params) -> CrossViewSource:
     """The cross-view source with its matcher."""
     matcher = _filled(CorrelationConfig(), 'matcher', params)
-    matcher = replace(matcher, search=_filled(matcher.search, 'matcher.search', params))
+    matcher = replace(
+        matcher,
+        search=_filled(matcher.search, 'matcher.search', params),
+        features=_filled(matcher.features, 'matcher.features', params),
+    )
     return CrossViewSource(
         CorrelationMatcher(matcher), _filled(CrossViewConfig(), 'source', params)
     )

@@ -14,9 +14,9 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 import rclpy
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import (
     InvalidParameterException,
     InvalidParameterTypeException,

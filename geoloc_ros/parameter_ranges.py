@@ -11,6 +11,7 @@ from typing import Any
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.sources.correlation_matcher import CorrelationConfig
 from geoloc_core.sources.cross_view import CrossViewConfig
+from geoloc_core.sources.features import FeatureConfig
 from geoloc_core.sources.matcher import SearchLimits
 
 NAN = math.nan
@@ -280,6 +281,8 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
         {
             'max_speed': _POSITIVE,
             'max_yaw_rate': _POSITIVE,
+            'max_jump': _POSITIVE,
+            'max_accel': _POSITIVE,
             'max_gap_s': _SECONDS,
             'extrapolate_s': _SECONDS,
             'yaw_source': {'choices': ('auto', 'gyro', 'odometry')},
@@ -418,6 +421,17 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'min_m': _POSITIVE,
             'max_m': _POSITIVE,
             'min_yaw': {'low': 0.0, 'high': math.pi},
+        },
+    ),
+    (
+        'matcher.features',
+        FeatureConfig(),
+        {
+            'contrast_radius_m': _POSITIVE,
+            'smoothing_m': _STD,
+            'noise_floor': _STD,
+            'clip': _POSITIVE,
+            'gradient_gain': _STD,
         },
     ),
     ('time', _DEFAULTS, {'clock_jump_s': {'low': 0.1, 'high': 3600.0}}),

@@ -7,7 +7,6 @@ ros2 launch geoloc_ros replay.launch.py bag:=drive.mcap params_file:=my_robot.ya
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -21,6 +20,8 @@ from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from launch import LaunchDescription
 
 # Topics as geoloc's own bags name them: argument of geoloc.launch.py -> (default here).
 BAG_TOPICS = {

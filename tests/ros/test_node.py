@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node on the real graph: a frame in, a pose out."""
 
-import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
