@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.visualization.overlay import ellipse
-from geoloc_core.visualization.run_folder import RunFolder, read_run, SYSTEMS
+from geoloc_core.visualization.run_folder import (
+    OUTAGE_GAP_RATIO,
+    read_run,
+    RunFolder,
+    SYSTEMS,
+)
 
 Array = NDArray[np.float64]
 
@@ -92,8 +97,19 @@ def errors_by_system(run: RunFolder) -> dict[str, tuple[Array, Array]]:
     for name in SYSTEMS[1:]:
         if truth is not None and name in run.trajectories:
             track = run.trajectories[name]
-            series[name] = (run.seconds(track.stamps_ns), track.error_against(truth))
+            series[name] = _broken_at_gaps(
+                run.seconds(track.stamps_ns), track.error_against(truth)
+            )
     return series
+
+
+def _broken_at_gaps(time: Array, error: Array) -> tuple[Array, Array]:
+    """Puts a NaN into each long gap, so that no line is drawn where nothing was known."""
+    if len(time) < 2:
+        return time, error
+    steps = np.diff(time)
+    gaps = np.flatnonzero(steps > OUTAGE_GAP_RATIO * max(float(np.median(steps)), 1e-9))
+    return np.insert(time, gaps + 1, time[gaps]), np.insert(error, gaps + 1, np.nan)
 
 
 def _shade_outages(axes: Any, run: RunFolder) -> None:
@@ -107,13 +123,24 @@ def _plot_error(axes: Any, run: RunFolder) -> bool:
     _shade_outages(axes, run)
     for times in (3, 2, 1):
         axes.fill_between(
-            time, 0, times * run.major_std, color=COLOURS['geoloc'], alpha=0.10, lw=0,
+            time,
+            0,
+            times * run.major_std,
+            color=COLOURS['geoloc'],
+            alpha=0.10,
+            lw=0,
             label='1, 2, 3 σ (longer axis)' if times == 1 else None,
         )
     for name, (at, values) in errors_by_system(run).items():
         main = name == 'geoloc'
-        axes.plot(at, values, color=COLOURS[name], lw=1.6 if main else 0.9, label=name,
-                  zorder=3 if main else 2)
+        axes.plot(
+            at,
+            values,
+            color=COLOURS[name],
+            lw=1.6 if main else 0.9,
+            label=name,
+            zorder=3 if main else 2,
+        )
     shown = np.concatenate([error, 3 * run.major_std])
     shown = shown[np.isfinite(shown)]
     if len(shown):
@@ -125,6 +152,8 @@ def _plot_error(axes: Any, run: RunFolder) -> bool:
 
 
 def _plot_trajectories(axes: Any, run: RunFolder) -> bool:
+    if not run.trajectories:
+        return False
     if run.map_image is not None and run.map_bounds is not None:
         import cv2
 
@@ -144,7 +173,7 @@ def _plot_trajectories(axes: Any, run: RunFolder) -> bool:
     axes.set(xlabel='east, m', ylabel='north, m', aspect='equal')
     axes.grid(False)
     axes.legend(frameon=True, fontsize='small')
-    return bool(run.trajectories)
+    return True
 
 
 def _plot_ced(axes: Any, run: RunFolder) -> bool:
@@ -154,7 +183,9 @@ def _plot_ced(axes: Any, run: RunFolder) -> bool:
         if len(error):
             axes.step(error, fraction, where='post', color=COLOURS[name], label=name)
             drawn = True
-    axes.set(xlabel='position error, m', ylabel='fraction of frames', ylim=(0, 1.01), xlim=(0, None))
+    axes.set(
+        xlabel='position error, m', ylabel='fraction of frames', ylim=(0, 1.01), xlim=(0, None)
+    )
     axes.legend(frameon=False)
     return drawn
 
@@ -167,7 +198,12 @@ def _plot_yaw(axes: Any, run: RunFolder) -> bool:
     std = np.degrees(run.numbers['std_yaw'])
     for times in (3, 2, 1):
         axes.fill_between(
-            run.time_s, -times * std, times * std, color=COLOURS['geoloc'], alpha=0.10, lw=0,
+            run.time_s,
+            -times * std,
+            times * std,
+            color=COLOURS['geoloc'],
+            alpha=0.10,
+            lw=0,
             label='1, 2, 3 σ' if times == 1 else None,
         )
     axes.plot(run.time_s, error, color=COLOURS['geoloc'], lw=1.2)
@@ -182,8 +218,13 @@ def _plot_calibration(axes: Any, run: RunFolder) -> bool:
         return False
     axes.plot([0, 1], [0, 1], color=OUTAGE, lw=1, ls='--', label='honest')
     axes.plot(nominal, observed, color=COLOURS['geoloc'], label='geoloc')
-    axes.set(xlabel='ellipse should hold', ylabel='ellipse held', aspect='equal',
-             xlim=(0, 1), ylim=(0, 1.01))
+    axes.set(
+        xlabel='ellipse should hold',
+        ylabel='ellipse held',
+        aspect='equal',
+        xlim=(0, 1),
+        ylim=(0, 1.01),
+    )
     axes.legend(frameon=False)
     return True
 
@@ -197,8 +238,12 @@ def _plot_latency(axes: Any, run: RunFolder) -> bool:
     for percent in (50, 99):
         value = float(np.percentile(latency, percent))
         axes.axvline(value, color='#444444', lw=1, ls='--')
-        axes.annotate(f' p{percent} {value:.1f} ms', (value, 0.97), va='top',
-                      xycoords=('data', 'axes fraction'))
+        axes.annotate(
+            f' p{percent} {value:.1f} ms',
+            (value, 0.97),
+            va='top',
+            xycoords=('data', 'axes fraction'),
+        )
     axes.set(xlabel='latency, ms', ylabel='frames')
     return True
 

@@ -28,7 +28,7 @@ from geoloc_core.visualization.run_folder import read_run, RunFolder, SYSTEMS
 ASSETS = Path(__file__).parent / 'assets'
 
 MAX_MAP_PX = 2048
-MAX_PICTURE_PX = 720
+MAX_PICTURE_PX = 960
 MAX_PICTURES = 80
 MAX_TRACK_POINTS = 4000
 MAX_CURVE_POINTS = 400
@@ -145,7 +145,8 @@ def _systems_table(run: RunFolder) -> str:
     keys = list(LABELS)
     for name in names:
         keys += [
-            k for k, v in systems[name].items()
+            k
+            for k, v in systems[name].items()
             if k not in keys and isinstance(v, (int, float)) and not isinstance(v, bool)
         ]
     keys = [key for key in keys if any(key in systems[name] for name in names)]
@@ -296,12 +297,14 @@ def _embed_pictures(run: RunFolder, most: int) -> dict[str, dict[str, str]]:
     rows = np.array([row for row in sorted(run.pictures) if row < len(run.stamps_ns)], dtype=int)
     chosen: dict[str, dict[str, str]] = {}
     for row in _thin(rows, most):
-        embedded = {
-            kind: _data_uri(file, MAX_PICTURE_PX) for kind, file in run.pictures[int(row)].items()
-        }
-        # A damaged picture is left out, not replaced by an invented one.
-        chosen[str(row)] = {kind: uri for kind, uri in embedded.items() if uri}
-    return {row: kinds for row, kinds in chosen.items() if kinds}
+        # A match picture holds the view already; a damaged one is left out.
+        for kind in ('match', 'view'):
+            file = run.pictures[int(row)].get(kind)
+            uri = _data_uri(file, MAX_PICTURE_PX) if file else ''
+            if uri:
+                chosen[str(row)] = {kind: uri}
+                break
+    return chosen
 
 
 def _embed_map(run: RunFolder) -> dict[str, Any] | None:

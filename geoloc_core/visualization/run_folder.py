@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the folder that an evaluation wrote, for the plots and the report.
 
-Only `frames.csv` and `metrics.json` must be there; whatever else is missing leaves its place empty.
+Only `frames.csv` and `metrics.json` must be there; what else is missing leaves its place empty.
 """
 
 import csv

@@ -70,19 +70,33 @@ def write_frames(path, stamps, truth, estimate, std, rng):
         elif i == 5:
             status, reasons = 'BAD_INPUT', NASTY
         row = {
-            'stamp_ns': int(stamp), 'status': status, 'reasons': reasons,
-            'truth_x': truth[i, 0], 'truth_y': truth[i, 1], 'truth_yaw': truth[i, 2],
+            'stamp_ns': int(stamp),
+            'status': status,
+            'reasons': reasons,
+            'truth_x': truth[i, 0],
+            'truth_y': truth[i, 1],
+            'truth_yaw': truth[i, 2],
         }
         if i >= 12 and status != 'DROPPED':
             yaw_error = math.remainder(estimate[i, 2] - truth[i, 2], 2 * math.pi)
             row |= {
-                'x': estimate[i, 0], 'y': estimate[i, 1], 'yaw': estimate[i, 2],
-                'std_x': std[i], 'std_y': 0.6 * std[i], 'std_yaw': 0.01,
-                'cov_xx': std[i] ** 2, 'cov_xy': 0.2 * std[i] ** 2, 'cov_yy': (0.6 * std[i]) ** 2,
+                'x': estimate[i, 0],
+                'y': estimate[i, 1],
+                'yaw': estimate[i, 2],
+                'std_x': std[i],
+                'std_y': 0.6 * std[i],
+                'std_yaw': 0.01,
+                'cov_xx': std[i] ** 2,
+                'cov_xy': 0.2 * std[i] ** 2,
+                'cov_yy': (0.6 * std[i]) ** 2,
                 'error_m': math.hypot(ex, ey),
-                'lateral_m': -sin * ex + cos * ey, 'longitudinal_m': cos * ex + sin * ey,
-                'yaw_error_deg': math.degrees(yaw_error), 'latency_ms': 40 + rng.gamma(3, 6),
-                'meas_x': estimate[i, 0], 'meas_y': estimate[i, 1], 'meas_yaw': estimate[i, 2],
+                'lateral_m': -sin * ex + cos * ey,
+                'longitudinal_m': cos * ex + sin * ey,
+                'yaw_error_deg': math.degrees(yaw_error),
+                'latency_ms': 40 + rng.gamma(3, 6),
+                'meas_x': estimate[i, 0],
+                'meas_y': estimate[i, 1],
+                'meas_yaw': estimate[i, 2],
             }
         rows.append(row)
     with path.open('w', newline='') as file:
@@ -117,8 +131,10 @@ def fake_run(tmp_path_factory):
     truth = drive()
     outage = (time > OUTAGE_S[0]) & (time < OUTAGE_S[1])
     std = 0.4 + np.where(outage, 0.05 * (time - OUTAGE_S[0]), 0.0)
-    smooth = np.stack([np.convolve(rng.normal(0, 2.2, NUM_FRAMES), np.ones(15) / 15, 'same')
-                       for _ in range(2)], axis=1)
+    smooth = np.stack(
+        [np.convolve(rng.normal(0, 2.2, NUM_FRAMES), np.ones(15) / 15, 'same') for _ in range(2)],
+        axis=1,
+    )
     estimate = truth.copy()
     estimate[:, :2] += smooth * std[:, None]
     estimate[:, 2] += rng.normal(0, 0.008, NUM_FRAMES)
@@ -133,20 +149,44 @@ def fake_run(tmp_path_factory):
     rows = write_frames(out / 'frames.csv', stamps, truth, estimate, std, rng)
     city = draw_city(1100, 700, rng)
     cv2.imwrite(str(out / 'map.jpg'), city[..., ::-1])
-    (out / 'map.json').write_text(json.dumps(
-        {'bounds': [-145.0, -115.0, 185.0, 95.0], 'attribution': f'© drawn by the tests {NASTY}'}))
+    (out / 'map.json').write_text(
+        json.dumps(
+            {
+                'bounds': [-145.0, -115.0, 185.0, 95.0],
+                'attribution': f'© drawn by the tests {NASTY}',
+            }
+        )
+    )
     draw_pictures(out / 'frames', city, rows, rng)
     errors = np.array([row['error_m'] for row in rows if 'error_m' in row])
-    (out / 'metrics.json').write_text(json.dumps({
-        'systems': {
-            'geoloc': {'position_median_m': float(np.median(errors)), 'position_p95_m': 1.6789,
-                       'yaw_median_deg': 0.3123, 'outage_position_median_m': 0.9876},
-            'gnss': {'position_median_m': 3.456, 'position_p95_m': 7.89,
-                     'yaw_median_deg': None, 'outage_position_median_m': None},
-            'odometry': {'position_median_m': 6.789, 'position_p95_m': 15.4,
-                         'yaw_median_deg': 0.5, 'outage_position_median_m': 5.432},
-        },
-        'coverage_95': 0.9531, 'frames': NUM_FRAMES, 'frames_unaccounted': 0,
-        'parameters': {'smoother.lag_s': 10.0, 'map.path': f'city.tif {NASTY}'},
-    }))
+    (out / 'metrics.json').write_text(
+        json.dumps(
+            {
+                'systems': {
+                    'geoloc': {
+                        'position_median_m': float(np.median(errors)),
+                        'position_p95_m': 1.6789,
+                        'yaw_median_deg': 0.3123,
+                        'outage_position_median_m': 0.9876,
+                    },
+                    'gnss': {
+                        'position_median_m': 3.456,
+                        'position_p95_m': 7.89,
+                        'yaw_median_deg': None,
+                        'outage_position_median_m': None,
+                    },
+                    'odometry': {
+                        'position_median_m': 6.789,
+                        'position_p95_m': 15.4,
+                        'yaw_median_deg': 0.5,
+                        'outage_position_median_m': 5.432,
+                    },
+                },
+                'coverage_95': 0.9531,
+                'frames': NUM_FRAMES,
+                'frames_unaccounted': 0,
+                'parameters': {'smoother.lag_s': 10.0, 'map.path': f'city.tif {NASTY}'},
+            }
+        )
+    )
     return out

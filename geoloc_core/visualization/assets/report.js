@@ -171,7 +171,9 @@
           if (!data.pictures[row][kind]) continue;
           const image = element('img', kind);
           image.src = data.pictures[row][kind];
-          image.alt = kind === 'match' ? 'map patch with heat map' : 'camera view';
+          image.alt = kind === 'match' ? 'map patch with heat map, camera view, status' : 'camera view';
+          image.title = 'click to enlarge';
+          image.addEventListener('click', () => image.classList.toggle('big'));
           box.append(image);
         }
       }
