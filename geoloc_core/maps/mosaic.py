@@ -9,6 +9,7 @@ views is a weighted mean of stored tiles.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -195,7 +196,7 @@ class OrthoMosaic(AbstractMapSource):
         out = cv2.warpAffine(image, affine, (side, side), flags=flags)
         inside = cv2.warpAffine(mask, affine, (side, side), flags=flags) > 0.99 * _FULL
         out[~inside] = 0
-        return AerialPatch(out, inside, grid)
+        return AerialPatch(out.astype(np.uint8, copy=False), inside, grid)
 
     def _used(self) -> list[_Tile]:
         return [
@@ -218,7 +219,7 @@ class OrthoMosaic(AbstractMapSource):
 
     def _blend(
         self, left: int, top: int, width: int, height: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Blends the lattice's cells from (left, top).
 
         Returns:
@@ -250,9 +251,9 @@ class OrthoMosaic(AbstractMapSource):
             weights[:] = 0.0
             for here, image, weight in touched:
                 apart = np.abs(image - mean[here]) @ np.full(3, 1 / 3, np.float32)
-                weight = weight / (1.0 + (apart / self.config.robust_grey) ** 2)
-                total[here] += image * weight[..., None]
-                weights[here] += weight
+                trusted = weight / (1.0 + (apart / self.config.robust_grey) ** 2)
+                total[here] += image * trusted[..., None]
+                weights[here] += trusted
             mean = total / np.maximum(weights, 1e-6)[..., None]
         return (mean + 0.5).astype(np.uint8), mask.astype(np.uint8) * np.uint8(_FULL)
 
