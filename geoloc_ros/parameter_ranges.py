@@ -158,7 +158,7 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         'time.max_extrapolation_s',
         'double',
         1.0,
-        'odometry and /tf are never propagated further beyond the newest input than this, s.',
+        'Longest time that ~/odometry and the transform are carried beyond the newest input, s.',
         low=0,
         high=10,
     ),

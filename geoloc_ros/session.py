@@ -302,9 +302,10 @@ class Session:
         newest = self._guard.newest_ns
         if not newest:
             return
-        limit = newest + int(self._params['time.max_extrapolation_s'] * 1e9)
         now = self.now_ns() or newest
-        stamp = min(now, limit)
+        # Inputs that stopped, or a bag replayed against the wall clock: no further than they told.
+        reach = self._params['time.max_extrapolation_s'] * 1e9
+        stamp = now if now - newest <= reach else newest
         if frame is not None:
             self.outputs.datum(frame.datum, now)
         self.outputs.propagated(self.localizer.estimate(stamp), frame)

@@ -134,7 +134,7 @@ def test_a_file_of_ones_own(tmp_path):
 def test_bad_files_are_named(tmp_path, text):
     path = tmp_path / 'bad.yaml'
     path.write_text(text)
-    with pytest.raises(ConfigError, match='bad.yaml'):
+    with pytest.raises(ConfigError, match=r'bad\.yaml'):
         parameters.load_params_file(path)
     with pytest.raises(ConfigError, match=r'absent\.yaml'):
         parameters.load_params_file(tmp_path / 'absent.yaml')
