@@ -290,6 +290,10 @@ def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width) or ['']
 
 
+# A bar inside a Markdown cell (no backslash may stand in an f-string before Python 3.12).
+BAR = '\\|'
+
+
 def markdown_table() -> str:
     """The README's table of parameters, a section a group."""
     lines: list[str] = []
@@ -299,7 +303,7 @@ def markdown_table() -> str:
             default = _yaml_value(p.default)
             lines.append(
                 f'| `{p.name}` | {p.type.replace("_", " ")} | `{default}` | {p.range_text} '
-                f'| {p.text} |'
+                f'| {p.text.replace("|", BAR)} |'
             )
         lines.append('')
     return '\n'.join(lines)
