@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.estimation.odometry_buffer import NS
-from geoloc_core.geometry import se3
+from geoloc_core.geometry import angles, se3
 from geoloc_core.types import ImuSample, Status
 
 Array = NDArray[np.float64]
@@ -28,7 +28,7 @@ class GyroBuffer:
         self._yaw: list[float] = []
         self._rate: list[float] = []
         self._stretch: list[int] = []
-        self._tilt: tuple[int, float, float] | None = None
+        self._tilts: list[tuple[int, float, float]] = []
 
     @property
     def newest_ns(self) -> int | None:
@@ -59,14 +59,23 @@ class GyroBuffer:
         self._trim()
         if sample.R_world_base is not None and np.all(np.isfinite(sample.R_world_base)):
             roll, pitch, _ = se3.rpy_from(sample.R_world_base)
-            self._tilt = (sample.stamp_ns, roll, pitch)
+            self._tilts.append((sample.stamp_ns, roll, pitch))
+            if self._tilts[-1][0] - self._tilts[0][0] > 2 * self._history_ns:
+                kept = self._tilts[-1][0] - self._history_ns
+                self._tilts = [each for each in self._tilts if each[0] >= kept]
         return Status.OK, ''
 
     def tilt(self, stamp_ns: int) -> tuple[float, float] | None:
-        """Latest (roll, pitch) in rad if it is at most 0.5 s away from the stamp."""
-        if self._tilt is None or abs(self._tilt[0] - stamp_ns) > NS // 2:
+        """(roll, pitch) in rad at a stamp, between samples or from the nearest within 0.5 s."""
+        i = bisect_left(self._tilts, (stamp_ns,))
+        near = self._tilts[max(i - 1, 0) : i + 1]
+        near = [each for each in near if abs(each[0] - stamp_ns) <= MAX_GAP_NS]
+        if not near:
             return None
-        return self._tilt[1], self._tilt[2]
+        (t0, roll0, pitch0), (t1, roll1, pitch1) = near[0], near[-1]
+        part = 0.0 if t1 == t0 else (stamp_ns - t0) / (t1 - t0)
+        turn = float(angles.difference(roll1, roll0))
+        return float(angles.wrap(roll0 + part * turn)), pitch0 + part * (pitch1 - pitch0)
 
     def yaw_at(self, stamp_ns: int) -> tuple[float, int] | None:
         """Cumulative yaw (rad) and the number of the unbroken stretch it counts in.

@@ -24,6 +24,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_ros.bags import messages
 from geoloc_ros.bags import topics as names
+from geoloc_ros.bags.mount import turned
 from geoloc_ros.bags.writer import BagWriter
 
 Array = NDArray[np.float64]
@@ -57,6 +58,8 @@ class KittiOptions:
         every: Write one camera frame of so many.
         offset: Index of the first camera frame written.
         camera_height_m: Height of the colour camera over the ground, m.
+        camera_rpy_deg: Small turn (roll, pitch, yaw) of the camera about the axes of base_link
+            on top of KITTI's calibration, degrees; `bags.mount` finds it.
     """
 
     gnss_noise_m: float = 0.0
@@ -70,18 +73,25 @@ class KittiOptions:
     every: int = 1
     offset: int = 0
     camera_height_m: float = CAMERA_HEIGHT_M
+    camera_rpy_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class KittiDrive:
     """A KITTI raw drive on disk (synchronised and rectified, the `_sync` folders)."""
 
-    def __init__(self, folder: str | Path, camera_height_m: float = CAMERA_HEIGHT_M) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        camera_height_m: float = CAMERA_HEIGHT_M,
+        camera_rpy_deg: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    ) -> None:
         """Reads the drive's navigation packets and calibration; images stay on disk.
 
         Args:
             folder: The drive's folder (with `oxts` and `image_02` in it, the calibration files
                 beside it), or one above that holds a single drive.
             camera_height_m: Height of the colour camera over the ground, m.
+            camera_rpy_deg: See `KittiOptions`.
 
         Raises:
             BagError: There is no drive, more than one, or a file of it is missing or damaged.
@@ -107,7 +117,7 @@ class KittiDrive:
         self.T_base_imu: Array = se3.make(
             np.eye(3), [0.0, 0.0, camera_height_m - T_imu_camera[2, 3]]
         )
-        self.T_base_camera: Array = self.T_base_imu @ T_imu_camera
+        self.T_base_camera: Array = turned(self.T_base_imu @ T_imu_camera, camera_rpy_deg)
         self.images = self._images()
 
     def _images(self) -> list[tuple[int, int, Path]]:
@@ -173,7 +183,7 @@ def convert(
         BagError: The drive cannot be read, or the bag not be written.
     """
     options = options or KittiOptions()
-    drive = KittiDrive(folder, options.camera_height_m)
+    drive = KittiDrive(folder, options.camera_height_m, options.camera_rpy_deg)
     entries = [*_images(drive, options), *_navigation(drive, options)]
     entries.sort(key=lambda entry: entry[0])
     if progress is not None:

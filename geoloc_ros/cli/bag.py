@@ -65,7 +65,27 @@ def register(subparsers) -> None:
     kitti.add_argument(
         '--camera-height', type=float, default=1.65, metavar='M', help='over the ground, m'
     )
+    kitti.add_argument(
+        '--camera-rpy',
+        nargs=3,
+        type=float,
+        default=(0.0, 0.0, 0.0),
+        metavar=('ROLL', 'PITCH', 'YAW'),
+        help='turn of the camera on top of its calibration, degrees (geoloc bag refine-mount)',
+    )
     kitti.set_defaults(run=_from_kitti)
+
+    mount = commands.add_parser(
+        'refine-mount',
+        help='find the small yaw and pitch error of a camera mount from a posed drive',
+        description='Turns the camera until views of the same ground from different places of a '
+        'posed drive agree best, and prints the turn and the parameters that make it permanent.',
+    )
+    mount.add_argument('bag', help='bag with camera and ground truth')
+    mount.add_argument('--params', metavar='YAML', help='parameter file of the node')
+    mount.add_argument('--every', type=int, default=1, help='one camera frame of so many')
+    mount.add_argument('--offset', type=int, default=0, help='first camera frame')
+    mount.set_defaults(run=_refine_mount)
 
 
 def parse_span(text: str) -> tuple[float, float]:
@@ -103,6 +123,7 @@ def _from_kitti(args: argparse.Namespace) -> int:
         every=args.every,
         offset=args.offset,
         camera_height_m=args.camera_height,
+        camera_rpy_deg=tuple(args.camera_rpy),
     )
     drive = convert(
         args.drive,
@@ -115,6 +136,29 @@ def _from_kitti(args: argparse.Namespace) -> int:
         f'{args.out}: {len(drive.images[args.offset :: args.every])} frames, '
         f'{len(drive.oxts)} packets, {drive.truth.length_m:.0f} m'
     )
+    return 0
+
+
+def _refine_mount(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from geoloc_ros.bags.drive_map import drive_poses
+    from geoloc_ros.bags.mount import posed_views, refine_mount
+    from geoloc_ros.bags.reader import read_bag
+    from geoloc_ros.cli.evaluate import parameters
+
+    params = parameters(args.params, [], None)
+    with read_bag(args.bag) as reader:
+        poses, _ = drive_poses(reader, 'truth', params)
+        views = posed_views(reader, poses, params, args.every, args.offset)
+    with tqdm(desc='comparing', unit=' trials', leave=False) as bar:
+        found = refine_mount(views, params['matcher.base_height_m'], progress=bar.update)
+    roll, pitch, yaw = found.rpy_deg
+    print(f'turn the camera by roll {roll:.2f}, pitch {pitch:.2f}, yaw {yaw:.2f} degrees')
+    print(f'agreement of the views: {found.before:.3f} -> {found.after:.3f}')
+    xyz, rpy = found.body_mount()
+    print(f'frames.camera_xyz: [{", ".join(f"{v:.4f}" for v in xyz)}]')
+    print(f'frames.camera_rpy: [{", ".join(f"{v:.5f}" for v in rpy)}]')
     return 0
 
 
