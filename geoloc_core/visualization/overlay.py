@@ -7,38 +7,38 @@ metres through `Grid` and nowhere else.
 
 from dataclasses import dataclass
 import math
-import textwrap
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.types import (
-    AerialPatch,
-    GroundView,
-    PoseEstimate,
-    PoseMeasurement,
-    PoseVolume,
-    Status,
+from geoloc_core.types import AerialPatch, GroundView, PoseEstimate, PoseMeasurement, PoseVolume
+from geoloc_core.visualization.ink import (
+    BACKGROUND,
+    blank,
+    ESTIMATE,
+    FONT,
+    heat_colours,
+    MEASUREMENT,
+    Picture,
+    plain_text,
+    put_text,
+    QUIET,
+    Rgb,
+    TEXT,
+    write_lines,
 )
+from geoloc_core.visualization.status_panel import draw_yaw_strip, paste_view, write_status
 
 Array = NDArray[np.float64]
-Rgb = tuple[int, int, int]
-Picture = NDArray[np.uint8]
 
 # Radius of the 95 % ellipse of a 2-D Gaussian in standard deviations: sqrt(-2 ln 0.05).
 RADIUS_95 = math.sqrt(-2.0 * math.log(0.05))
 
-BACKGROUND: Rgb = (22, 25, 30)
-TEXT: Rgb = (226, 230, 235)
-QUIET: Rgb = (150, 158, 168)
-ESTIMATE: Rgb = (86, 200, 255)
-MEASUREMENT: Rgb = (255, 255, 255)
-GOOD: Rgb = (108, 208, 130)
-BAD: Rgb = (255, 150, 80)
-
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+# A search window smaller than this fraction of the panel is shown magnified in its corner.
+INSET_BELOW = 0.3
+INSET_SIZE = 0.34
 SUBPIXEL_BITS = 4
 MAX_HEAT_ALPHA = 0.75
 
@@ -85,13 +85,13 @@ def match_image(
         (size_px, 2 * size_px, 3) uint8, RGB.
     """
     left = aerial_panel(measurement, estimate, size_px)
-    right = _blank(size_px)
+    right = blank(size_px)
     top = 0
     if view is not None:
-        top = _paste_view(right, view.image)
+        top = paste_view(right, view.image)
     if measurement.volume is not None:
-        top = _draw_yaw_strip(right, top, measurement.volume, estimate)
-    _write_status(right, top, measurement, estimate)
+        top = draw_yaw_strip(right, top, measurement.volume, estimate)
+    write_status(right, top, measurement, estimate)
     return np.hstack([left, right])
 
 
@@ -100,8 +100,9 @@ def aerial_panel(
 ) -> Picture:
     """Draws the aerial patch with the heat map, the 95 % ellipse and the heading of the estimate.
 
-    North is up and the whole patch is shown, letterboxed where it is not square. Without a patch
-    the ground stays dark; without a pose nothing is drawn for it.
+    North is up and the whole patch is shown, letterboxed where it is not square; a search window
+    that is small in it is magnified in the corner. Without a patch the ground stays
+    dark; without a pose nothing is drawn for it.
 
     Args:
         measurement: Its patch, volume and likelihood mean are drawn where present.
@@ -111,26 +112,22 @@ def aerial_panel(
     Returns:
         (size_px, size_px, 3) uint8, RGB.
     """
-    picture = _blank(size_px)
+    picture = blank(size_px)
     grid = panel_grid(measurement, estimate, size_px)
     if grid is None:
         reason = f'{measurement.status.name}: {measurement.status.value}'
-        _write_lines(picture, size_px // 2 - 20, ['no map, no pose', reason], QUIET)
+        write_lines(picture, size_px // 2 - 20, ['no map, no pose', reason], QUIET)
         return picture
-    if measurement.patch is not None:
-        _draw_patch(picture, grid, measurement.patch)
-    else:
-        _write_lines(picture, 24, [f'no aerial patch: {measurement.status.value}'], QUIET)
-    if measurement.volume is not None:
-        _draw_heat(picture, grid, measurement.volume)
+    heat = None if measurement.volume is None else heatmap(measurement.volume)
     pen = _Pen(picture, grid)
-    if measurement.likelihood_mean is not None:
-        _draw_cross(pen, measurement.likelihood_mean[:2])
-    if estimate.T_map_base is not None:
-        _draw_estimate(pen, estimate)
-    _draw_scale_bar(pen)
-    if measurement.patch is not None and measurement.patch.attribution:
+    _draw_layers(pen, measurement, estimate, heat)
+    if measurement.patch is None:
+        write_lines(picture, 24, [f'no aerial patch: {measurement.status.value}'], QUIET)
+    elif measurement.patch.attribution:
         _draw_attribution(picture, measurement.patch.attribution)
+    _draw_scale_bar(pen)
+    if measurement.volume is not None:
+        _draw_inset(pen, measurement, estimate, heat)
     return picture
 
 
@@ -193,28 +190,6 @@ def ellipse(mean_xy: Array, cov_xy: Array, radius: float = RADIUS_95, num: int =
     return np.asarray(mean_xy)[None, :] + radius * (half_axes @ circle).T
 
 
-def heat_colours(values: NDArray[np.float32]) -> Picture:
-    """Colours (..., 3) uint8 RGB of values (...) in 0..1 on the perceptually uniform `inferno`."""
-    index = np.clip(np.nan_to_num(values) * 255.0, 0, 255).astype(np.uint8)
-    return _INFERNO[index]
-
-
-def _blank(size_px: int) -> Picture:
-    # A filled rectangle is ten times quicker than numpy's fill with a colour.
-    picture: Picture = np.zeros((size_px, size_px, 3), dtype=np.uint8)
-    cv2.rectangle(picture, (0, 0), (size_px, size_px), BACKGROUND, -1)
-    return picture
-
-
-def _inferno_table() -> Picture:
-    """(256, 3) uint8 RGB; its dark end is left out, which would vanish on dark imagery."""
-    ramp = np.linspace(60, 255, 256).astype(np.uint8)[:, None]
-    return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
-
-
-_INFERNO = _inferno_table()
-
-
 def _source_from_panel(source: Grid, panel: Grid) -> Array:
     """(2, 3) affine that takes pixels of `panel` to pixels of `source`, by way of metres."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
@@ -231,6 +206,45 @@ def _warp(image: NDArray, source: Grid, panel: Grid, flags: int = cv2.INTER_LINE
         flags=flags | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
     )
+
+
+def _draw_layers(
+    pen: _Pen,
+    measurement: PoseMeasurement,
+    estimate: PoseEstimate,
+    heat: NDArray[np.float32] | None,
+) -> None:
+    """Draws ground, heat map, measurement and estimate, as far as there are any."""
+    if measurement.patch is not None:
+        _draw_patch(pen.picture, pen.grid, measurement.patch)
+    if measurement.volume is not None and heat is not None:
+        _draw_heat(pen.picture, pen.grid, measurement.volume, heat)
+    if measurement.likelihood_mean is not None:
+        _draw_cross(pen, measurement.likelihood_mean[:2])
+    if estimate.T_map_base is not None:
+        _draw_estimate(pen, estimate)
+
+
+def _draw_inset(
+    pen: _Pen,
+    measurement: PoseMeasurement,
+    estimate: PoseEstimate,
+    heat: NDArray[np.float32] | None,
+) -> None:
+    """Magnifies a small search window in the upper right corner, with its own scale bar."""
+    assert measurement.volume is not None
+    window = measurement.volume.grid
+    side = max(window.size_m)
+    if side > INSET_BELOW * pen.grid.size_m[0]:
+        return
+    outline = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * (0.5 * side) + window.center_xy
+    pen.line(outline, QUIET, closed=True, width=1)
+    size_px = round(INSET_SIZE * pen.grid.width)
+    inset = _Pen(blank(size_px), Grid(window.center_xy, side / size_px, size_px, size_px))
+    _draw_layers(inset, measurement, estimate, heat)
+    _draw_scale_bar(inset)
+    cv2.rectangle(inset.picture, (0, 0), (size_px - 1, size_px - 1), QUIET, 1)
+    pen.picture[8 : 8 + size_px, -8 - size_px : -8] = inset.picture
 
 
 def _draw_patch(picture: Picture, panel: Grid, patch: AerialPatch) -> None:
@@ -254,8 +268,9 @@ def _draw_patch(picture: Picture, panel: Grid, patch: AerialPatch) -> None:
     cv2.copyTo(warped, covered, picture)
 
 
-def _draw_heat(picture: Picture, panel: Grid, volume: PoseVolume) -> None:
-    heat = heatmap(volume)
+def _draw_heat(
+    picture: Picture, panel: Grid, volume: PoseVolume, heat: NDArray[np.float32]
+) -> None:
     peak = float(heat.max())
     if not peak > 0.0:
         return
@@ -304,108 +319,15 @@ def _draw_scale_bar(pen: _Pen) -> None:
     height = pen.picture.shape[0]
     start = pen.grid.xy_from_uv(np.array([12.0, height - 14.0]))
     pen.line(np.stack([start, start + np.array([length, 0.0])]), TEXT, width=2)
-    _put_text(pen.picture, f'{length:g} m', (12, height - 22), TEXT, 0.42, rim=True)
+    put_text(pen.picture, f'{length:g} m', (12, height - 22), TEXT, 0.42, rim=True)
 
 
 def _draw_attribution(picture: Picture, attribution: str) -> None:
-    text = _ascii(attribution)
+    text = plain_text(attribution)
     scale = 0.36
     width = cv2.getTextSize(text, FONT, scale, 1)[0][0]
     height, full = picture.shape[:2]
     if width > 0.6 * full:
         scale *= 0.6 * full / width
         width = int(0.6 * full)
-    _put_text(picture, text, (full - width - 8, height - 10), TEXT, scale, rim=True)
-
-
-def _paste_view(canvas: Picture, image: Picture) -> int:
-    """Puts the view at the top, at most 55 % high; returns the next free row."""
-    height, width = canvas.shape[:2]
-    scale = min(width / image.shape[1], 0.55 * height / image.shape[0])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    left = (width - size[0]) // 2
-    canvas[: size[1], left : left + size[0]] = shown
-    return size[1]
-
-
-def _draw_yaw_strip(canvas: Picture, top: int, volume: PoseVolume, estimate: PoseEstimate) -> int:
-    """Draws probability over yaw, smallest yaw on the left; returns the next free row."""
-    margin, height = 12, max(24, canvas.shape[0] // 12)
-    mass = np.exp(volume.log_prob).sum(axis=(1, 2), dtype=np.float64)
-    peak = float(mass.max())
-    if not peak > 0.0 or top + height + 28 > canvas.shape[0]:
-        return top
-    base = top + height + 8
-    width = canvas.shape[1] - 2 * margin
-    num = len(volume.yaws)
-    step = width / num
-    colours = heat_colours((mass / peak).astype(np.float32)).tolist()
-    for k, value in enumerate(mass / peak):
-        left, right = round(margin + k * step), max(round(margin + (k + 1) * step) - 1, 0)
-        cv2.rectangle(canvas, (left, base - round(value * height)), (right, base), colours[k], -1)
-    if estimate.T_map_base is not None and num > 1:
-        yaw = math.atan2(estimate.T_map_base[1, 0], estimate.T_map_base[0, 0])
-        bin_width = float(volume.yaws[1] - volume.yaws[0])
-        middle = 0.5 * float(volume.yaws[0] + volume.yaws[-1])
-        # Wrapped about the strip's middle: bins may run past +-pi.
-        away = math.remainder(yaw - middle, 2.0 * math.pi) / bin_width
-        u = round(margin + (num / 2 + away) * step)
-        cv2.line(canvas, (u, base - height), (u, base), ESTIMATE, 2)
-    first, last = np.degrees(volume.yaws[[0, -1]])
-    _put_text(canvas, f'yaw {first:.0f}', (margin, base + 15), QUIET, 0.38)
-    _put_text(canvas, f'{last:.0f} deg', (canvas.shape[1] - margin - 60, base + 15), QUIET, 0.38)
-    return base + 20
-
-
-def _write_status(
-    canvas: Picture, top: int, measurement: PoseMeasurement, estimate: PoseEstimate
-) -> None:
-    row = top + 26
-    for name, status, reasons in (
-        ('frame', measurement.status, measurement.reasons),
-        ('pose', estimate.status, estimate.reasons),
-    ):
-        ink = GOOD if status is Status.OK else BAD
-        row = _write_lines(canvas, row, [f'{name} {status.name}: {status.value}'], ink)
-        row = _write_lines(canvas, row, list(reasons)[:4], QUIET) + 4
-    if estimate.T_map_base is not None:
-        x, y = estimate.T_map_base[:2, 3]
-        yaw = math.degrees(math.atan2(estimate.T_map_base[1, 0], estimate.T_map_base[0, 0]))
-        row = _write_lines(canvas, row, [f'x {x:.2f} m   y {y:.2f} m   yaw {yaw:.1f} deg'], TEXT)
-    if estimate.cov is not None:
-        std = np.sqrt(np.maximum(np.diag(estimate.cov)[[0, 1, 5]], 0.0))
-        line = f'std  {std[0]:.2f} m   {std[1]:.2f} m   {math.degrees(std[2]):.1f} deg'
-        row = _write_lines(canvas, row, [line], TEXT)
-    if measurement.timings_ms:
-        stages = '  '.join(f'{name} {ms:.1f}' for name, ms in measurement.timings_ms.items())
-        row = _write_lines(canvas, row + 4, [f'ms  {stages}'], QUIET)
-    _write_lines(canvas, canvas.shape[0] - 10, [f'stamp {estimate.stamp_ns / 1e9:.3f}'], QUIET)
-
-
-def _write_lines(canvas: Picture, row: int, lines: list[str], ink: Rgb) -> int:
-    """Writes wrapped lines from `row` down, never past the edge; returns the next row."""
-    scale = 0.42
-    columns = max(8, int((canvas.shape[1] - 24) / (cv2.getTextSize('n', FONT, scale, 1)[0][0])))
-    for line in lines:
-        for part in textwrap.wrap(_ascii(line), columns):
-            if row > canvas.shape[0] - 8:
-                return row
-            _put_text(canvas, part, (12, row), ink, scale)
-            row += 18
-    return row
-
-
-def _put_text(
-    canvas: Picture, text: str, at: tuple[int, int], ink: Rgb, scale: float, rim: bool = False
-) -> None:
-    if rim:
-        cv2.putText(canvas, text, at, FONT, scale, BACKGROUND, 3, cv2.LINE_AA)
-    cv2.putText(canvas, text, at, FONT, scale, ink, 1, cv2.LINE_AA)
-
-
-def _ascii(text: str) -> str:
-    """OpenCV's fonts hold ASCII only: the usual signs are spelled out, others become '?'."""
-    for sign, plain in (('©', '(c)'), ('±', '+-'), ('°', ' deg'), ('–', '-'), ('²', '^2')):
-        text = text.replace(sign, plain)
-    return text.encode('ascii', 'replace').decode('ascii')
+    put_text(picture, text, (full - width - 8, height - 10), TEXT, scale, rim=True)

@@ -99,7 +99,9 @@ def json_for_html(content: Any) -> str:
 
 
 def _title(run: RunFolder) -> str:
-    return str(run.metrics.get('title') or run.metrics.get('name') or run.path.resolve().name)
+    name = run.metrics.get('title') or run.metrics.get('name') or run.path.resolve()
+    # A bag's place on somebody's disk is nobody else's business.
+    return Path(str(name)).name
 
 
 def _subtitle(run: RunFolder) -> str:
@@ -150,6 +152,16 @@ def _systems_table(run: RunFolder) -> str:
             if k not in keys and isinstance(v, (int, float)) and not isinstance(v, bool)
         ]
     keys = [key for key in keys if any(key in systems[name] for name in names)]
+    main = [key for key in keys if key in LABELS]
+    more = [key for key in keys if key not in LABELS]
+    shown = _figures(systems, names, main)
+    if not more:
+        return shown
+    return f'{shown}<details><summary>more</summary>{_figures(systems, names, more)}</details>'
+
+
+def _figures(systems: Mapping[str, Any], names: list[str], keys: list[str]) -> str:
+    """One table: a row a figure, a column a system."""
     head = ''.join(
         f'<th scope="col"><i class="dot {escape(name)}"></i>'
         f'{escape(SYSTEM_LABELS.get(name, name))}</th>'

@@ -58,6 +58,22 @@ def test_heat_peak_lands_where_the_grid_says():
     assert columns.mean() > SIZE / 2 and rows.mean() < SIZE / 2
 
 
+def test_small_search_is_magnified_in_the_corner():
+    grid = Grid((104.0, 33.0), 0.5, 21, 13)
+    log_prob = np.full((2, 13, 21), -np.inf, np.float32)
+    log_prob[0, 2, 16] = 0.0  # right of the middle, and above
+    found = measurement(
+        patch=make_patch(), volume=PoseVolume(log_prob, grid, np.array([0.0, 0.1]))
+    )
+    nothing = PoseEstimate(5, Status.NO_PRIOR)
+    size_px = round(overlay.INSET_SIZE * SIZE)
+    corner = overlay.aerial_panel(found, nothing, SIZE)[8 : 8 + size_px, -8 - size_px : -8]
+    rows, columns = np.nonzero(corner.astype(int).max(axis=2) - corner.min(axis=2) > 120)
+    inset = Grid(grid.center_xy, 10.5 / size_px, size_px, size_px)
+    peak = inset.xy_from_uv(np.array([columns.mean(), rows.mean()]))
+    np.testing.assert_allclose(peak, grid.xy_from_uv([16, 2]), atol=0.2)
+
+
 def test_patch_is_north_up_and_letterboxed():
     patch = make_patch()
     patch.image[:10, -10:] = (250, 0, 0)  # north-east corner

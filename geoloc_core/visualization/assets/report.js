@@ -257,7 +257,7 @@
     clip.append(svg('rect', { x: left, y: top, width: width - left - right, height: height - top - bottom }));
     root.append(clip);
     (spec.shades || []).forEach(([a, b]) => root.append(svg('rect', { x: sx(a), y: top, width: Math.max(1, sx(b) - sx(a)), height: height - top - bottom, fill: css('outage') })));
-    const yTicks = spec.log ? [] : ticks(spec.y[0], spec.y[1], 4);
+    const yTicks = spec.log ? [] : ticks(spec.y[0], spec.y[1], spec.yTicks || 4);
     if (spec.log) for (let e = Math.ceil(floor); e <= ceiling; e++) yTicks.push(Math.pow(10, e));
     yTicks.forEach((v) => {
       root.append(svg('line', { class: 'rule', x1: left, x2: width - right, y1: sy(v), y2: sy(v) }));
@@ -334,7 +334,10 @@
   }
   const toFrame = (t) => show(nearestFrame(t));
   const names = { geoloc: 'geoloc', gnss: 'GNSS alone', odometry: 'odometry alone' };
-  let logScale = false;
+  // A few wild metres must not flatten everything else.
+  const sorted = frames.error.filter(has).sort((a, b) => a - b);
+  let logScale = sorted.length > 0 && sorted[sorted.length - 1] > 30 * Math.max(sorted[sorted.length >> 1], 0.01);
+  $('log').setAttribute('aria-pressed', String(logScale));
   const times = [frames.t[0], Math.max(frames.t[count - 1], frames.t[0] + 1e-3)];
   const sigma = (n, list) => list.map((v) => (has(v) ? n * v : null));
 
@@ -349,7 +352,7 @@
       if (kind !== 'ok') marks.push({ x: frames.t[i], colour: css(kind) });
     }
     const made = drawChart($('error-chart'), {
-      x: times, y: logScale ? [0.01, Math.max(top, others)] : [0, top], log: logScale, height: 250, xLabel: 'time, s', yLabel: 'm',
+      x: times, y: logScale ? [0.01, Math.max(top, others)] : [0, top], log: logScale, height: 250, xLabel: 'time, s', yLabel: '',
       bands: [3, 2, 1].map((n) => ({ x: frames.t, low: zero, high: sigma(n, frames.std), colour: css('geoloc'), opacity: 0.12 })),
       lines, marks, shades: data.outages, onMove: toFrame,
       legend: [...Object.keys(names).filter((n) => data.errors[n]).map((n) => [names[n], css(n)]), ['1, 2, 3 σ of geoloc', css('geoloc'), 0.3], ['no GNSS', css('quiet'), 0.35], ['refused', css('refused')], ['dropped', css('dropped')]],
@@ -359,7 +362,7 @@
   function yawChart() {
     const limit = Math.max(0.05, 1.1 * Math.max(largest(frames.yaw_error.map((v) => (has(v) ? Math.abs(v) : null)), 0), largest(sigma(2, frames.std_yaw), 0)));
     const made = drawChart($('yaw-chart'), {
-      x: times, y: [-limit, limit], height: 150, xLabel: 'time, s', yLabel: 'degrees, counter-clockwise positive', shades: data.outages, onMove: toFrame,
+      x: times, y: [-limit, limit], height: 150, yTicks: 6, xLabel: 'time, s', yLabel: '', shades: data.outages, onMove: toFrame,
       bands: [3, 2, 1].map((n) => ({ x: frames.t, low: sigma(-n, frames.std_yaw), high: sigma(n, frames.std_yaw), colour: css('geoloc'), opacity: 0.12 })),
       lines: [{ x: frames.t, y: frames.yaw_error, colour: css('geoloc'), width: 1.4 }],
     });
@@ -377,7 +380,7 @@
   }
   function calibrationChart() {
     drawChart($('calibration-chart'), {
-      x: [0, 1], y: [0, 1], height: 230, xLabel: 'ellipse should hold', yLabel: 'held',
+      x: [0, 1], y: [0, 1], height: 230, xLabel: 'ellipse should hold', yLabel: 'ellipse held',
       lines: [{ x: [0, 1], y: [0, 1], colour: css('quiet'), width: 1, dash: '4 4' }, { x: data.calibration[0], y: data.calibration[1], colour: css('geoloc'), width: 1.8 }],
     });
   }
