@@ -26,9 +26,10 @@ from geoloc_core.errors import GeolocError
 from geoloc_core.estimation.calibration import Calibration
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.estimation.covariance import is_usable
-from geoloc_core.estimation.estimator import Estimator, Position, Prediction
+from geoloc_core.estimation.estimator import Estimator, Prediction
 from geoloc_core.estimation.fix_input import checked, DatumFinder
 from geoloc_core.estimation.stream_clock import StreamClock
+from geoloc_core.estimation.yaw_init import Position
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
@@ -218,7 +219,7 @@ class Localizer:
 
     @property
     def calibration(self) -> Calibration:
-        """Wheel scale, gyro bias and the fixes' scatter, as far as they are known."""
+        """Wheel scale and gyro bias, as far as they are known."""
         with self._lock:
             return self._estimator.calibrator.result
 

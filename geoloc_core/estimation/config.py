@@ -2,7 +2,7 @@
 """Every setting of the estimator, each with its default in this one place.
 
 Plain floats, ints, bools, strings and tuples only, so that a parameter server can carry them.
-Noise is given as one-sigma values; a random walk "per sqrt(m)" grows with the root of the distance.
+Noise is given as one-sigma values; a random walk "per sqrt(m)" grows with the root of the way.
 """
 
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class OdometryConfig:
     std_vertical_per_sqrt_m: float = 0.05
     std_tilt_per_sqrt_m: float = 0.01
     std_yaw_per_sqrt_m: float = 0.003
-    std_yaw_per_sqrt_s: float = 0.002
+    std_yaw_per_sqrt_s: float = 0.012
     std_yaw_per_rad: float = 0.01
     std_rest: float = 0.01
 
@@ -79,8 +79,7 @@ class GnssConfig:
         std_vertical_min: The same floor for the height, m.
         correlation_s: Time over which the receiver's error stays alike; consecutive fixes are
             weighed down so that many of them do not pretend to be independent.
-        adapt_std: Raise the claimed deviation to what the fixes are seen to scatter.
-        max_std_factor: Limit of that raise.
+        std_factor: Receivers claim too little: their deviation is taken this much larger.
         gate_sigma: Innovations beyond this many sigmas are gated.
         robust_width: Width of the Cauchy kernel on what passes the gate, sigmas.
         max_abs_alt_m: Heights beyond this are impossible.
@@ -90,9 +89,8 @@ class GnssConfig:
     std_min: float = 0.3
     std_max: float = 100.0
     std_vertical_min: float = 0.6
-    correlation_s: float = 10.0
-    adapt_std: bool = True
-    max_std_factor: float = 4.0
+    correlation_s: float = 20.0
+    std_factor: float = 1.5
     gate_sigma: float = 5.0
     robust_width: float = 3.0
     max_abs_alt_m: float = 20000.0
@@ -142,11 +140,10 @@ class CalibrationConfig:
 
     Attributes:
         enabled: Whether what is found is applied.
-        window_s: Stretch of driving that is aligned with the fixes.
-        period_s: A new alignment every so often.
-        min_distance: Metres driven in the window before a result is applied.
+        min_distance: Metres driven under fixes before a result is applied.
         std_scale: How far the scale may be from one, beforehand.
         std_bias: How far the yaw rate may be off, beforehand, rad/s.
+        std_bias_walk: How the bias wanders, rad/s / sqrt(s).
         max_scale_change: Hard bound of |scale - 1|.
         max_bias: Hard bound of the bias, rad/s.
         std_scale_floor: The scale is never known better than this (ground, tyres).
@@ -154,11 +151,10 @@ class CalibrationConfig:
     """
 
     enabled: bool = True
-    window_s: float = 120.0
-    period_s: float = 5.0
     min_distance: float = 20.0
     std_scale: float = 0.03
-    std_bias: float = 0.005
+    std_bias: float = 0.0005
+    std_bias_walk: float = 1e-5
     max_scale_change: float = 0.1
     max_bias: float = 0.03
     std_scale_floor: float = 0.005

@@ -5,7 +5,7 @@ Nothing here knows of datums, images or locks. Positions and poses come in the m
 own stamps, in any order within the lag.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,8 @@ from geoloc_core.estimation.dead_reckoning import DeadReckoning, Motion
 from geoloc_core.estimation.drift import CalibrationDrift
 from geoloc_core.estimation.gating import Gate, Refused
 from geoloc_core.estimation.odometry_buffer import NS
-from geoloc_core.estimation.smoother import FixedLagSmoother
-from geoloc_core.estimation.yaw_init import course_over_ground
+from geoloc_core.estimation.smoother import FixedLagSmoother, PlacedPoint
+from geoloc_core.estimation.yaw_init import course_over_ground, Position, yaw_from_motion
 from geoloc_core.geometry import angles, se3
 from geoloc_core.types import ImuSample, OdometrySample, Status
 
@@ -26,16 +26,10 @@ Array = NDArray[np.float64]
 
 # With so many keyframes to catch up with after a silence, they are spread wider.
 MAX_CATCH_UP = 60
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where the antenna is. (3,) xyz of the map in m, (3, 3) covariance, (3,) arm in the base."""
-
-    stamp_ns: int
-    xyz: Array
-    cov: Array
-    arm: Array
+# Fixes kept for finding a yaw.
+MAX_RECENT = 200
+# Part of a fix's variance that is new with every fix.
+WHITE_FRACTION = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,21 +54,23 @@ class Estimator:
     def reset(self) -> None:
         """Forgets everything, calibration included."""
         c = self._config
-        window = max(c.calibration.window_s, c.yaw_init.window_s, c.smoother.lag_s) + 10.0
+        window = max(c.yaw_init.window_s, c.smoother.lag_s) + 10.0
         self.reckoning = DeadReckoning(c.odometry, c.motion, window)
         self.smoother = FixedLagSmoother(c.smoother.lag_s)
-        self.calibrator = Calibrator(c.calibration, c.gnss.correlation_s, c.gnss.max_std_factor)
+        self.calibrator = Calibrator(c)
         self._keyframe_ns = int(c.smoother.keyframe_s * NS)
         self._restart_gates()
-        self._early: list[Position] = []
         self._early_yaw: tuple[int, float, float] | None = None
         self._drift = CalibrationDrift()
         self._yaw_lost = False
+        self._broken_ns = 0
+        self._recent: list[Position] = []
 
     def _restart_gates(self) -> None:
         self.gnss_gate = Gate(self._config.gnss.gate_sigma, self._config.reacquire)
         self.pose_gate = Gate(self._config.vision.gate_sigma, self._config.reacquire)
-        self._fused: dict[str, list[int]] = {'gnss': [], 'vision': []}
+        self._fixes: list[tuple[int, PlacedPoint]] = []
+        self._views: list[int] = []
 
     @property
     def running(self) -> bool:
@@ -84,7 +80,7 @@ class Estimator:
     @property
     def has_position(self) -> bool:
         """Whether a position is known, with or without a yaw."""
-        return self.running or bool(self._early)
+        return self.running or bool(self._recent)
 
     # ---- dead reckoning ----
 
@@ -95,13 +91,14 @@ class Estimator:
             return status, reason
         if broken is not None:
             self.events.append(f'odometry broken: {broken.reason}')
-            self.calibrator.forget(sample.stamp_ns)
-            self._yaw_lost = True
+            self.calibrator.broken()
+            self._broken_ns = sample.stamp_ns
+            self._yaw_lost = self.reckoning.gyro.newest_ns is None
             reason = broken.reason
         self._advance(sample.stamp_ns)
-        if self.calibrator.learn(self.reckoning.track, sample.stamp_ns):
-            found = self.calibrator.result
-            self.reckoning.scale, self.reckoning.bias = found.scale, found.bias
+        self.calibrator.learn(self.reckoning.track)
+        found = self.calibrator.result
+        self.reckoning.scale, self.reckoning.bias = found.scale, found.bias
         return Status.OK, reason
 
     def push_imu(self, sample: ImuSample) -> tuple[Status, str]:
@@ -162,18 +159,16 @@ class Estimator:
 
     def push_position(self, fix: Position) -> tuple[Status, str]:
         """Takes a fix in: starts the estimate, or corrects it."""
-        self.calibrator.add_fix(fix.stamp_ns, fix.xyz[:2], float(np.sqrt(fix.cov[0, 0])), fix.arm)
+        fix = replace(fix, cov=fix.cov * self._config.gnss.std_factor**2)
+        self._remember(fix)
         if not self.running:
-            self._early = [*self._early[-400:], fix]
             self._try_start(fix)
             return (Status.OK, '') if self.running else (Status.NO_YAW, self._why_no_yaw())
         attached = self._attach(fix.stamp_ns)
         if attached is None:
             return Status.STALE, 'fix older than the smoother remembers'
         keyframe, motion = attached
-        cov = fix.cov.copy()
-        if self._config.gnss.adapt_std:
-            cov *= self.calibrator.result.gnss_std_factor**2
+        cov = fix.cov
         T, P = self._at(keyframe, motion)
         R = T[:3, :3]
         predicted = T[:3, 3] + R @ fix.arm
@@ -187,19 +182,40 @@ class Estimator:
             if self._may_reacquire(fix.stamp_ns) and self._reacquire_position(fix.stamp_ns):
                 return Status.OK, 'taken as a new start: refused fixes agreed with each other'
             return Status.GATED, f'{np.hypot(*innovation[:2]):.1f} m off, NIS {value:.0f}'
-        arm = se3.transform(motion.T, fix.arm)
-        weight = self._correlation(
-            'gnss',
-            fix.stamp_ns,
-            self._config.gnss.correlation_s if self._odometry_alive(fix.stamp_ns) else 0.0,
-        )
-        extra = R @ motion.cov[:3, :3] @ R.T
+        point = PlacedPoint(keyframe, se3.transform(motion.T, fix.arm), fix.xyz)
+        before, rho = self._fix_before(fix.stamp_ns)
+        white = WHITE_FRACTION * cov + R @ motion.cov[:3, :3] @ R.T
         self.smoother.add_position(
-            keyframe, arm, fix.xyz, weight * cov + extra, self._config.gnss.robust_width
+            point,
+            (1.0 - rho**2) * cov + (1.0 + rho**2) * white,
+            self._config.gnss.robust_width,
+            before,
+            rho,
         )
-        self._drift.shrink(P[:2, :2], weight * cov[:2, :2])
+        self._fixes = [*self._fixes[-100:], (fix.stamp_ns, point)]
+        self.calibrator.add_fix(fix.stamp_ns, fix.xyz[:2], cov[:2, :2], fix.arm[:2])
+        self._drift.shrink(P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
         self.smoother.update()
         return Status.OK, ''
+
+    def _remember(self, fix: Position) -> None:
+        """Keeps recent fixes for a first, or a new, yaw; sparsely, as neighbours are alike."""
+        window = int(self._config.yaw_init.window_s * NS)
+        recent = [each for each in self._recent if fix.stamp_ns - each.stamp_ns <= window]
+        if len(recent) > MAX_RECENT:
+            recent = recent[::2]
+        self._recent = [*recent, fix]
+
+    def _fix_before(self, stamp_ns: int) -> tuple[PlacedPoint | None, float]:
+        """The fix before a stamp, if its keyframe is still there, and their correlation."""
+        earlier = [each for each in self._fixes if each[0] < stamp_ns]
+        tau = self._config.gnss.correlation_s
+        if not earlier or tau <= 0.0:
+            return None, 0.0
+        stamp, point = max(earlier, key=lambda each: each[0])
+        if point.keyframe_ns not in self.smoother.stamps:
+            return None, 0.0
+        return point, float(np.exp(-(stamp_ns - stamp) / NS / tau))
 
     def push_pose(
         self, stamp_ns: int, T_map_base: Array, cov: Array, dof: int
@@ -239,7 +255,7 @@ class Estimator:
                 return Status.OK, 'taken as a new start: refused views agreed with each other'
             off = np.hypot(*offset[:2])
             return Status.GATED, f'{off:.2f} m and {np.degrees(yaw):.1f} deg off, NIS {value:.0f}'
-        weight = self._correlation('vision', stamp_ns, c.correlation_s)
+        weight = self._correlation(stamp_ns, c.correlation_s)
         back = motion.reversed()
         T_key = T_map_base @ back.T
         extra = se3.rotate_cov(back.cov, T_key[:3, :3])
@@ -256,8 +272,8 @@ class Estimator:
         """Takes a heading in, rad; it can start the estimate where a position is known."""
         if not self.running:
             self._early_yaw = (stamp_ns, yaw, std)
-            if self._early:
-                self._try_start(self._early[-1])
+            if self._recent:
+                self._try_start(self._recent[-1])
             return (Status.OK, '') if self.running else (Status.NO_PRIOR, 'no fix yet')
         attached = self._attach(stamp_ns)
         if attached is None:
@@ -291,10 +307,8 @@ class Estimator:
 
     def move(self, T_new_old: Array) -> None:
         """Takes the estimate to another map frame (a new datum)."""
-        self.calibrator.move(T_new_old)
-        self._early = [
-            Position(p.stamp_ns, se3.transform(T_new_old, p.xyz), p.cov, p.arm)
-            for p in self._early
+        self._recent = [
+            replace(fix, xyz=se3.transform(T_new_old, fix.xyz)) for fix in self._recent
         ]
         if self.running:
             newest = self.smoother.newest_ns
@@ -321,6 +335,10 @@ class Estimator:
             return Status.STALE, 'asked for a time the smoother no longer remembers'
         keyframe, motion = attached
         T, cov = self._at(keyframe, motion)
+        tilt = self.reckoning.gyro.tilt(stamp_ns)
+        if tilt is not None:
+            # Gravity is felt at this very moment; the smoother's tilt trails behind.
+            T = se3.from_planar(*se3.planar(T), float(T[2, 3]), *tilt)
         c = self._config
         found = self.calibrator.result
         cov = cov + self._drift.cov(found.std_scale, found.std_bias)
@@ -354,11 +372,10 @@ class Estimator:
             self._learn_model_twist(keyframe)
         return keyframe, self.reckoning.motion(keyframe, stamp_ns)
 
-    def _correlation(self, source: str, stamp_ns: int, correlation_s: float) -> float:
-        """How much a measurement's covariance must grow, so that many alike count as few."""
-        stamps = self._fused[source]
-        gap = min((abs(stamp_ns - each) for each in stamps), default=None)
-        self._fused[source] = [*stamps[-20:], stamp_ns]
+    def _correlation(self, stamp_ns: int, correlation_s: float) -> float:
+        """How much a view's covariance must grow, so that many alike count as few."""
+        gap = min((abs(stamp_ns - each) for each in self._views), default=None)
+        self._views = [*self._views[-20:], stamp_ns]
         if gap is None or correlation_s <= 0.0:
             return 1.0
         # A Gauss-Markov error of time constant tau, sampled every dt, carries the information of
@@ -377,7 +394,7 @@ class Estimator:
         self.smoother.start(stamp_ns, T, cov)
         self._restart_gates()
         self._drift = CalibrationDrift()
-        self._early = []
+        self.calibrator.restart(stamp_ns, np.array(se3.planar(T)), planar_block(cov))
         self._yaw_lost = False
         newest = self.reckoning.newest_ns
         if newest is not None:
@@ -403,11 +420,7 @@ class Estimator:
 
     def _try_start(self, fix: Position) -> None:
         """Starts the estimate once the yaw can be known."""
-        recent = [
-            each
-            for each in self._early
-            if abs(fix.stamp_ns - each.stamp_ns) <= self._config.yaw_init.window_s * NS
-        ]
+        recent = self._recent
         z, var_z = self._height(recent[-20:])
         if self._early_yaw is not None and abs(fix.stamp_ns - self._early_yaw[0]) < 2 * NS:
             stamp, yaw, std = self._early_yaw
@@ -420,15 +433,11 @@ class Estimator:
             return
         c = self._config.yaw_init
         if self._odometry_alive(fix.stamp_ns):
-            aligned = self.calibrator.align(self.reckoning.track, c.window_s)
-            if aligned is None:
-                return
-            stamp, found = aligned
-            std_yaw = float(np.sqrt(found.cov[2, 2]))
-            long_enough = found.extent * np.sqrt(12.0) >= c.min_distance
-            if long_enough and std_yaw <= c.max_std and found.inliers >= 0.5:
-                xyyaw = np.array([found.x, found.y, found.yaw])
-                self._start_planar(stamp, xyyaw, z, found.cov[:3, :3], var_z)
+            found = yaw_from_motion(recent, self.reckoning.track, self._config, self._broken_ns)
+            if found is not None:
+                stamp, aligned = found
+                xyyaw = np.array([aligned.x, aligned.y, aligned.yaw])
+                self._start_planar(stamp, xyyaw, z, aligned.cov[:3, :3], var_z)
         elif c.assume_forward:
             course = course_over_ground(recent, c.min_distance, c.max_std)
             if course is not None:
@@ -447,18 +456,16 @@ class Estimator:
         if not alike:
             return False
         newest = self.smoother.newest_ns
-        aligned = self.calibrator.align(
-            self.reckoning.track, max(1.0, (stamp_ns - alike[0].stamp_ns) / NS + 0.01)
-        )
         T = self.smoother.pose(newest)
-        if aligned is not None and aligned[1].cov[2, 2] < self._config.yaw_init.max_std**2:
-            stamp, found = aligned
-            if found.extent * np.sqrt(12.0) >= self._config.yaw_init.min_distance:
-                cov = self.smoother.cov(newest)
-                self._announce('fixes, with a new yaw')
-                xyyaw = np.array([found.x, found.y, found.yaw])
-                self._start_planar(stamp, xyyaw, T[2, 3], found.cov[:3, :3], 4.0 + cov[2, 2])
-                return True
+        since = [fix for fix in self._recent if fix.stamp_ns >= alike[0].stamp_ns]
+        found = yaw_from_motion(since, self.reckoning.track, self._config, self._broken_ns)
+        if found is not None:
+            stamp, aligned = found
+            var_z = 4.0 + self.smoother.cov(newest)[2, 2]
+            self._announce('fixes, with a new yaw')
+            xyyaw = np.array([aligned.x, aligned.y, aligned.yaw])
+            self._start_planar(stamp, xyyaw, T[2, 3], aligned.cov[:3, :3], var_z)
+            return True
         shift = np.median([each.offset[:2] for each in alike], axis=0)
         self._shift(shift, 0.0, alike, std_yaw**2)
         self._announce('fixes')

@@ -6,6 +6,7 @@ gtsam has rotation first and the axes of the body, and that stays inside this fi
 """
 
 from bisect import bisect_left
+from dataclasses import dataclass
 
 import gtsam
 import numpy as np
@@ -39,19 +40,26 @@ def _noise(cov: Array, robust_width: float = 0.0) -> gtsam.noiseModel.Base:
     return gtsam.noiseModel.Robust.Create(kernel, model)
 
 
-def _position_factor(key: int, xyz: Array, arm: Array, noise: gtsam.noiseModel.Base) -> object:
-    """Says that the point `arm` (3,) of the body lies at `xyz` (3,) of the map."""
-    if hasattr(gtsam, 'GPSFactorArm'):
-        return gtsam.GPSFactorArm(key, xyz, arm, noise)
+@dataclass(frozen=True)
+class PlacedPoint:
+    """A measured point of a keyframe's body.
 
-    def error(this: object, values: gtsam.Values, jacobians: list | None) -> Array:
-        T = values.atPose3(key).matrix()
-        R = T[:3, :3]
-        if jacobians is not None:
-            jacobians[0] = np.hstack([-R @ se3.hat(arm), R])
-        return R @ arm + T[:3, 3] - xyz
+    Attributes:
+        keyframe_ns: The keyframe.
+        arm: (3,) m, the point in the keyframe's body.
+        xyz: (3,) m, where in the map it was measured.
+    """
 
-    return gtsam.CustomFactor(noise, [key], error)
+    keyframe_ns: int
+    arm: Array
+    xyz: Array
+
+
+def _position_error(T: Array, point: PlacedPoint) -> tuple[Array, Array]:
+    """Error (3,) of a pose (4, 4), and its derivative (3, 6) in gtsam's order."""
+    R = T[:3, :3]
+    error = R @ point.arm + T[:3, 3] - point.xyz
+    return error, np.hstack([-R @ se3.hat(point.arm), R])
 
 
 class FixedLagSmoother:
@@ -128,19 +136,45 @@ class FixedLagSmoother:
         self._pending.add(factor)
 
     def add_position(
-        self, stamp_ns: int, arm: Array, xyz: Array, cov: Array, robust_width: float
+        self,
+        point: PlacedPoint,
+        cov: Array,
+        robust_width: float,
+        before: PlacedPoint | None = None,
+        rho: float = 0.0,
     ) -> None:
         """Says where a point of a keyframe's body is.
 
+        An error that stays alike from one measurement to the next (a first-order Gauss-Markov
+        process with correlation `rho`) is whitened: what counts is error - rho * error before.
+
         Args:
-            stamp_ns: The keyframe's stamp.
-            arm: (3,) m, the point in the keyframe's body.
-            xyz: (3,) m, its place in the map.
-            cov: (3, 3) m^2, map axes.
+            point: The measurement.
+            cov: (3, 3) m^2, map axes, of the whitened error.
             robust_width: Of the kernel, sigmas.
+            before: The measurement before, on a keyframe that is still remembered.
+            rho: Correlation with it, 0..1.
         """
-        noise = _noise(cov, robust_width)
-        self._pending.add(_position_factor(self._keys[stamp_ns], xyz, arm, noise))
+        key = self._keys[point.keyframe_ns]
+        keys = [key]
+        if before is not None and before.keyframe_ns != point.keyframe_ns:
+            keys.append(self._keys[before.keyframe_ns])
+
+        def error(_: object, values: gtsam.Values, jacobians: list | None) -> Array:
+            e, J = _position_error(values.atPose3(keys[0]).matrix(), point)
+            if before is None:
+                if jacobians is not None:
+                    jacobians[0] = J
+                return e
+            e_before, J_before = _position_error(values.atPose3(keys[-1]).matrix(), before)
+            if jacobians is not None:
+                if len(keys) == 1:
+                    jacobians[0] = J - rho * J_before
+                else:
+                    jacobians[0], jacobians[1] = J, -rho * J_before
+            return e - rho * e_before
+
+        self._pending.add(gtsam.CustomFactor(_noise(cov, robust_width), keys, error))
 
     def add_pose(self, stamp_ns: int, T_map_base: Array, cov: Array, robust_width: float) -> None:
         """Says where a keyframe is: pose (4, 4) and covariance (6, 6), map axes."""

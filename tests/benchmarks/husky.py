@@ -101,7 +101,7 @@ def outage(localizer: Localizer, events: list, i: int, fixes: list) -> list[dict
         near = [f for f in fixes if abs(f.stamp_ns - fix.stamp_ns) <= AVERAGE_S * NS]
         smooth = np.mean([enu(localizer, f) for f in near], axis=0)
         error = answer.T_map_base[:2, 3] - truth
-        R = fix.cov_enu[:2, :2] * localizer.calibration.gnss_std_factor**2
+        R = fix.cov_enu[:2, :2] * localizer.config.gnss.std_factor**2
         ahead = (fix.stamp_ns - past[-1].stamp_ns) / NS
         records.append(
             {
@@ -201,7 +201,6 @@ def main() -> int:
         'wheel_scale_std': found.std_scale,
         'gyro_bias_rad_s': found.bias,
         'gyro_bias_std_rad_s': found.std_bias,
-        'gnss_std_factor': found.gnss_std_factor,
     }
     figures['counters'] = dict(sorted(localizer.counters.items()))
     for key, value in results.flat(results.rounded(figures)):
