@@ -117,6 +117,8 @@ class GeolocNode(LifecycleNode):
             self.get_logger().error(f'{name} failed: {error}')
             return FAILURE
         except Exception as error:
+            if not self.context.ok():
+                return FAILURE  # a signal came in the middle of it
             self._why = f'{type(error).__name__}: {error}'
             self.get_logger().error(f'{name} failed:\n{traceback.format_exc()}')
             return FAILURE
@@ -250,8 +252,10 @@ def main(args: list[str] | None = None) -> int:
     """
     node = None
     code = 0
+    begun = False
     try:
         rclpy.init(args=args)
+        begun = True
         node = GeolocNode()
         if node.get_parameter('autostart').value and node.trigger_configure() == SUCCESS:
             node.trigger_activate()
@@ -264,8 +268,10 @@ def main(args: list[str] | None = None) -> int:
         InvalidParameterValueException,
         RCLError,
     ) as error:
-        print(f'geoloc: {error}', file=sys.stderr)
-        code = 1
+        # A signal while the node comes up takes the context from under it: no error of ours.
+        if not begun or rclpy.ok():
+            print(f'geoloc: {error}', file=sys.stderr)
+            code = 1
     finally:
         # A second Ctrl-C must not interrupt the way down.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -111,12 +111,11 @@ class Outputs:
             self._shown_datum = None
             self._last_odometry_ns = 0
 
-    def frame(self, report: FrameReport) -> None:
-        """The pose that answers an image, then what became of the image."""
+    def pose(self, report: FrameReport) -> None:
+        """The pose that answers an image, if there is one."""
         estimate = report.estimate
         if estimate is not None and estimate.T_map_base is not None:
             self._pose.publish(messages.pose_message(estimate, self._map))
-        self.status(report)
 
     def status(self, report: FrameReport) -> None:
         """One DiagnosticArray a frame, stamped as the frame."""

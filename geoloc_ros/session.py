@@ -246,9 +246,10 @@ class Session:
         if self._samples is not None:
             self._samples.wait_for_earlier(SAMPLES_FIRST_S)
         report = self._pipeline.process(message)
+        self.outputs.pose(report)
         report.timings_ms['queue_ms'] = 1e3 * (started - arrived)
         report.timings_ms['total_ms'] = 1e3 * (time.perf_counter() - arrived)
-        self.outputs.frame(report)
+        self.outputs.status(report)
         self._account(report)
         try:
             self.outputs.overlay(report)

@@ -202,13 +202,13 @@ def to_ns(stamp):
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-def info_message(stamp, width=WIDTH, height=HEIGHT, zero=False):
+def info_message(stamp, width=WIDTH, height=HEIGHT, zero=False, camera=None):
     message = CameraInfo(header=messages.header(stamp, 'camera_optical_frame'))
     message.width, message.height = width, height
     message.distortion_model = 'plumb_bob'
     message.d = [0.0] * 5
     if not zero:
-        camera = pinhole(width, height)
+        camera = camera or pinhole(width, height)
         message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
         message.p = [*message.k[:3], 0.0, *message.k[3:6], 0.0, 0.0, 0.0, 1.0, 0.0]
     return message
@@ -255,8 +255,8 @@ def write_map(path, texture, gsd=0.2):
     return str(path)
 
 
-def view_of(map_source, x, y, yaw):
-    """What the rig's camera sees of the map's ground from a pose."""
+def view_of(map_source, x, y, yaw, camera=None):
+    """What the rig's camera (or another) sees of the map's ground from a pose."""
     size_m, gsd = 50.0, 0.1
     patch = map_source.patch(EnuFrame(DATUM), (x, y), size_m, gsd)
     side = round(size_m / gsd)
@@ -267,5 +267,5 @@ def view_of(map_source, x, y, yaw):
     )
     bev = BevImage(turned, np.ones((side, side), bool), Grid((0.0, 0.0), gsd, side, side))
     mount = T_ground_camera(camera_mount(CAMERA_XYZ, CAMERA_RPY), 0.0, 0.0, 0.0)
-    image, _ = view_from_bev(bev, pinhole(), mount)
+    image, _ = view_from_bev(bev, camera or pinhole(), mount)
     return image

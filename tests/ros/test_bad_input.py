@@ -8,9 +8,8 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from tests.ros.rig import HEIGHT, MOUNTS, START_NS, WIDTH, view_of
-
 from geoloc_ros import messages
+from tests.ros.rig import HEIGHT, MOUNTS, START_NS, view_of, WIDTH
 
 S = 10**9
 NAN9 = [math.nan] * 9

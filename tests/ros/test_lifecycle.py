@@ -11,9 +11,9 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
-from tests.ros.rig import START_NS
 
 from geoloc_ros import messages
+from tests.ros.rig import START_NS
 
 S = 10**9
 

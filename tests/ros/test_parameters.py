@@ -11,6 +11,7 @@ import yaml
 from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_ros import assembly, parameters
+from geoloc_ros.parameter_ranges import ESTIMATOR_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,12 @@ def test_every_setting_of_the_estimator_can_be_set():
             missing = {f'{part.name}.{f.name}' for f in fields(record)} - declared
             # The lever arm comes from /tf_static or frames.antenna_xyz.
             assert missing <= {'gnss.antenna_in_base'}
+
+
+def test_every_range_is_of_a_setting_that_exists():
+    for prefix, record, ranges in ESTIMATOR_SETTINGS:
+        unknown = ranges.keys() - {f.name for f in fields(record)}
+        assert not unknown, (prefix, unknown)
 
 
 def test_parameters_reach_the_records():

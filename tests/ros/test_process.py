@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node as a process: it starts by itself, ends cleanly, refuses bad parameters in words."""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip('rclpy')
+
+from tests.ros.rig import next_domain
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def process():
+    """Starts `geoloc_node` with parameters; ends what is left of it."""
+    started = []
+
+    def start(*arguments):
+        env = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(next_domain()),
+            'PYTHONPATH': str(ROOT),
+            'PYTHONUNBUFFERED': '1',
+        }
+        started.append(
+            subprocess.Popen(
+                [sys.executable, '-m', 'geoloc_ros.node', '--ros-args', *arguments],
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.poll() is None:
+            each.kill()
+        each.wait()
+
+
+def read_until(process, text):
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return lines
+    raise AssertionError(f'{text!r} was never said:\n' + ''.join(lines))
+
+
+@pytest.mark.parametrize(
+    'signals', [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]]
+)
+def test_it_ends_cleanly(process, signals):
+    p = process('-p', 'autostart:=true')
+    read_until(p, 'map.path is not set')
+    for each in signals:
+        p.send_signal(each)
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 0, out
+    assert 'Traceback' not in out, out
+
+
+@pytest.mark.parametrize(
+    ('argument', 'text'),
+    [
+        ('smoother.lag_s:=-1.0', 'smoother.lag_s'),
+        ('image.transport:=pigeon', "'raw', 'compressed'"),
+    ],
+)
+def test_a_bad_parameter_ends_it_with_a_sentence(process, argument, text):
+    p = process('-p', argument)
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 1, out
+    assert text in out
+    assert 'Traceback' not in out, out
