@@ -17,7 +17,10 @@ def gaussian(mean, cov):
     return volumes.gaussian_log_prior(GRID, YAWS, np.asarray(mean), np.asarray(cov))
 
 
-def summary(log_likelihood, prior_mean=MEAN, prior_cov=np.diag([50.0, 50.0, 1.0]), rate=0.0):
+WIDE = np.diag([50.0, 50.0, 1.0])
+
+
+def summary(log_likelihood, prior_mean=MEAN, prior_cov=WIDE, rate=0.0):
     prior = gaussian(prior_mean, prior_cov)
     volume = volumes.posterior(log_likelihood, prior, GRID, YAWS, rate)
     assert np.exp(volume.log_prob.astype(np.float64)).sum() == pytest.approx(1.0, abs=1e-4)
@@ -35,7 +38,7 @@ def test_a_gaussian_comes_back_with_its_correlations():
 
 
 def test_the_likelihood_does_not_hold_the_prior():
-    prior_mean = MEAN + [0.6, -0.5, 0.0]
+    prior_mean = MEAN + np.array([0.6, -0.5, 0.0])
     prior_cov = np.diag([0.4, 0.4, 0.003])
     found = summary(gaussian(MEAN, COV), prior_mean, prior_cov)
     np.testing.assert_allclose(found.likelihood_mean, MEAN, atol=0.05)
@@ -53,7 +56,7 @@ def test_a_peak_narrower_than_a_cell_is_found_between_cells():
 
 
 def test_two_hills_are_two_modes_and_widen_the_covariance():
-    other = MEAN + [-4.0, 3.0, 0.0]
+    other = MEAN + np.array([-4.0, 3.0, 0.0])
     tight = np.diag([0.1, 0.1, 0.001])
     both = np.logaddexp(gaussian(MEAN, tight), gaussian(other, tight) - 0.5)
     found = summary(both)

@@ -75,7 +75,7 @@ def test_levelling_matters(ground, source):
 
 def test_finds_the_yaw_when_it_is_unknown(ground, source):
     view, truth = look(ground, 8.0, -3.0, np.radians(-151))
-    prior = prior_near(truth, 0.7, -0.4, np.radians(140), 0.5, np.radians(180))
+    prior = prior_near(truth, 0.7, -0.4, np.radians(140), 0.3, np.radians(180))
     found = source.measure(view, prior, FRAME, ground)
     assert found.status is Status.OK
     assert np.hypot(*errors(found.likelihood_mean, truth)[:2]) < 0.2
