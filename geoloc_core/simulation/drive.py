@@ -39,7 +39,7 @@ Array = NDArray[np.float64]
 # Every drive starts at the same moment, so that the same seed gives the same bytes.
 START_NS = 1_750_000_000 * 10**9
 # Optical axes (z forward, x right, y down) in a body's axes (x forward, y left, z up).
-_R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+R_BODY_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class CameraRig:
 def mounted(x: float, y: float, z: float, pitch_deg: float) -> Array:
     """T_base_camera (4, 4) of a camera looking forward, tilted down by `pitch_deg`."""
     return se3.from_xyz_rpy(x, y, z, 0.0, np.radians(pitch_deg), 0.0) @ se3.make(
-        _R_BODY_OPTICAL, np.zeros(3)
+        R_BODY_OPTICAL, np.zeros(3)
     )
 
 

@@ -122,6 +122,10 @@ class Scene:
             np.concatenate([p.rgb for p in parts]),
         )
 
+    def material_of(self, triangle: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`Material` of triangles of any shape of array; -1 where there is none (the sky)."""
+        return np.where(triangle == _MISS, _MISS, self._mesh.material[triangle].astype(np.int64))
+
     def is_lit(self, points: Array, normals: Array | Float32) -> NDArray[np.bool_]:
         """Which points (N, 3) with outward normals (N, 3) the sun reaches."""
         start = (points + 0.02 * normals).astype(np.float32)
