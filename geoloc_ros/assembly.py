@@ -20,8 +20,11 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
+from geoloc_core.sources.matcher import AbstractMatcher
+from geoloc_core.sources.model_matcher import ModelMatcher
 from geoloc_ros.conversions import camera_mount
 
 Record = TypeVar('Record')
@@ -38,10 +41,11 @@ def build_localizer(params: Params, map_source: AbstractMapSource | None = None)
     Raises:
         ConfigError: Settings that contradict each other.
         MapError: The map cannot be opened.
+        BundleError: The model bundle is damaged or does not fit the map.
     """
     if map_source is None:
         map_source = build_map(params)
-    source = build_source(params) if map_source is not None else None
+    source = build_source(params, map_source) if map_source is not None else None
     return Localizer(build_config(params), source=source, map_source=map_source)
 
 
@@ -65,17 +69,34 @@ def build_config(params: Params) -> LocalizerConfig:
     return config
 
 
-def build_source(params: Params) -> CrossViewSource:
-    """The cross-view source with its matcher."""
-    matcher = _filled(CorrelationConfig(), 'matcher', params)
-    matcher = replace(
-        matcher,
-        search=_filled(matcher.search, 'matcher.search', params),
-        features=_filled(matcher.features, 'matcher.features', params),
+def build_source(params: Params, map_source: AbstractMapSource | None = None) -> CrossViewSource:
+    """The cross-view source with its matcher: the bundle's, or the classical one.
+
+    Args:
+        params: All parameters.
+        map_source: The map to be matched against, for a bundle to be held against; None leaves
+            that unchecked.
+
+    Raises:
+        BundleError: The model bundle is damaged or does not fit the map.
+    """
+    config = _filled(CrossViewConfig(), 'source', params)
+    if params['model.path']:
+        bundle = load_bundle(params['model.path'])
+        bundle.require_fit(map_gsd=0.0 if map_source is None else map_source.info.gsd)
+        matcher: AbstractMatcher = ModelMatcher(
+            bundle,
+            base_height_m=params['matcher.base_height_m'],
+            threads=params['model.threads'],
+        )
+        return CrossViewSource(matcher, config)
+    classical = _filled(CorrelationConfig(), 'matcher', params)
+    classical = replace(
+        classical,
+        search=_filled(classical.search, 'matcher.search', params),
+        features=_filled(classical.features, 'matcher.features', params),
     )
-    return CrossViewSource(
-        CorrelationMatcher(matcher), _filled(CrossViewConfig(), 'source', params)
-    )
+    return CrossViewSource(CorrelationMatcher(classical), config)
 
 
 def build_map(params: Params) -> AbstractMapSource | None:

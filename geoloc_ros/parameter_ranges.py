@@ -213,6 +213,20 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         high=65536,
     ),
     _p(
+        'model.path',
+        'string',
+        '',
+        'Folder of a model bundle (model.onnx, model.json); empty: the classical matcher.',
+    ),
+    _p(
+        'model.threads',
+        'integer',
+        2,
+        'Threads of one inference; leave a core to the rest of the robot.',
+        low=1,
+        high=64,
+    ),
+    _p(
         'output.odometry_rate_hz',
         'double',
         20.0,
