@@ -308,10 +308,24 @@ def markdown_table() -> str:
     return '\n'.join(lines)
 
 
+def write_into(path: str | Path) -> None:
+    """Writes the YAML file, or the table between its marks in a Markdown file."""
+    path = Path(path)
+    if path.suffix != '.md':
+        path.write_text(yaml_text(), encoding='utf-8')
+        return
+    before, begin, rest = path.read_text(encoding='utf-8').partition('<!-- parameters -->')
+    _, end, after = rest.partition('<!-- /parameters -->')
+    if not begin or not end:
+        raise ConfigError(f'{path} lacks the marks <!-- parameters --> and <!-- /parameters -->')
+    text = f'{before}{begin}\n\n{markdown_table()}\n{end}{after}'
+    path.write_text(text, encoding='utf-8')
+
+
 if __name__ == '__main__':
     import sys
 
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(yaml_text(), encoding='utf-8')
-    else:
+    for target in sys.argv[1:]:
+        write_into(target)
+    if not sys.argv[1:]:
         print(markdown_table())

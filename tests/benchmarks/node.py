@@ -116,6 +116,24 @@ def odometry(stamp: int):
     return message
 
 
+def first_answer(robot: Robot, image, info) -> int:
+    """Speaks to the node until it answers; the stamp of the frame that it answered."""
+    from geoloc_ros import messages
+
+    sent = []
+
+    def answered() -> bool:
+        sent.append(time.time_ns())
+        info.header = image.header = messages.header(sent[-1], 'camera_optical_frame')
+        robot.info.publish(info)
+        robot.image.publish(image)
+        return robot.wait(lambda: any(stamp in robot.answers for stamp in sent), 0.5)
+
+    if not robot.wait(answered):
+        raise RuntimeError('the node does not answer')
+    return sent[-1]
+
+
 def overhead_ms(robot: Robot, folder: Path) -> tuple[list[float], int]:
     """(overhead of every frame that was matched, frames without an answer) at 10 Hz."""
     from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -135,14 +153,14 @@ def overhead_ms(robot: Robot, folder: Path) -> tuple[list[float], int]:
     try:
         if not robot.wait(robot.connected):
             raise RuntimeError('the node did not appear')
-        start = time.time_ns()
+        info = rig.info_message(1, width, height, camera=camera)
+        image = messages.image_message(view, 1, 'camera_optical_frame')
+        start = first_answer(robot, image, info)
         robot.odom.publish(odometry(start))
         pose = PoseWithCovarianceStamped(header=messages.header(start, 'map'))
         pose.pose.pose.orientation.w = 1.0
         pose.pose.covariance = messages.covariance(np.diag([0.25, 0.25, 0, 0, 0, 0.01]))
         robot.start.publish(pose)
-        robot.info.publish(rig.info_message(start, width, height, camera=camera))
-        image = messages.image_message(view, start, 'camera_optical_frame')
         stamps = []
         due = time.monotonic()
         for _ in range(DRIVE_FRAMES):
@@ -171,6 +189,10 @@ def overhead_ms(robot: Robot, folder: Path) -> tuple[list[float], int]:
         for answer in matched
     ]
     fates = {a['status'] for a in answers}
+    for stage in sorted({key for a in matched for key in a if key.endswith('_ms')}):
+        durations = sorted(float(a.get(stage, 'nan')) for a in matched)
+        middle, late = durations[len(durations) // 2], durations[len(durations) * 99 // 100]
+        print(f'{stage:24s} {middle:8.2f} {late:8.2f}')
     if not overheads:
         raise RuntimeError(f'no frame was matched: {fates}, {answers[:1]}')
     return overheads, len(stamps) - len(answers)
@@ -181,14 +203,16 @@ def lost_frames(robot: Robot) -> int:
     import numpy as np
 
     from geoloc_ros import messages
+    from tests.ros import rig
 
     width, height = WIRE_SIZE
-    process = node_process({})
+    process = node_process({name: str(value) for name, value in rig.MOUNTS.items()})
     try:
         if not robot.wait(robot.connected):
             raise RuntimeError('the node did not appear')
         rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         image = messages.image_message(rgb, 1, 'camera_optical_frame')
+        first_answer(robot, image, rig.info_message(1, width, height))
         stamps = []
         due = time.monotonic()
         for _ in range(WIRE_FRAMES):
