@@ -8,8 +8,8 @@ Sensors speak to a `Localizer`; it answers with poses:
     localizer.on_gnss(fix)              # ties them to the Earth; gives datum and first yaw
     estimate = localizer.on_view(view)  # matches the camera to the map, and corrects the rest
 
-`on_view` is the whole idea in ten lines: predict where the robot was when the image was taken, look
-there on the map, gate what was found, fuse it at that very moment, and carry the result to now.
+`on_view` is the whole idea in a few lines: predict where the robot was when the image was taken,
+look there on the map, gate what was found, fuse it at that very moment, answer for that moment.
 
 Nothing raises because of what a sensor sends: each call returns a `Status`, and counts it.
 """
@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.errors import GeolocError
+from geoloc_core.errors import GeolocError, MapError
 from geoloc_core.estimation.calibration import Calibration
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.estimation.covariance import is_usable
@@ -71,6 +71,7 @@ class Localizer:
         config: Its settings.
         counters: 'input.STATUS' -> how many; and events such as 'reset' and 're-acquired'.
         events: The last things worth telling a person, newest last.
+        refusals: Input -> why its latest sample was not used as it is, '' if it was.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Localizer:
         self._lock = threading.RLock()
         self.counters: Counter[str] = Counter()
         self.events: deque[str] = deque(maxlen=50)
+        self.refusals: dict[str, str] = {}
         self._datum = DatumFinder(self.config.datum)
         if frame is not None:
             self._datum.frame = frame
@@ -178,6 +180,8 @@ class Localizer:
             return self._unmeasured(view, Status.NO_MAP, 'no map, no matcher or no datum is set')
         try:
             measured = source.measure(view, prior, frame, map_source)
+        except MapError as error:
+            return self._unmeasured(view, Status.NO_MAP, str(error))
         except GeolocError as error:
             return self._unmeasured(view, Status.BAD_INPUT, str(error))
         with self._lock:
@@ -343,8 +347,7 @@ class Localizer:
 
     def _count(self, stream: str, status: Status, reason: str = '') -> Status:
         self.counters[f'{stream}.{status.name}'] += 1
-        if status not in (Status.OK, Status.NO_YAW) and reason:
-            self.events.append(f'{stream} {status.name}: {reason}')
+        self.refusals[stream] = reason
         for event in self._estimator.events:
             self.counters[event.split(':')[0].split(' from')[0]] += 1
             self.events.append(event)

@@ -55,6 +55,7 @@ def build_config(params: Params) -> LocalizerConfig:
     Raises:
         ConfigError: Settings that contradict each other.
     """
+    datum_from_parameters(params)  # refuses half a datum
     config = LocalizerConfig(clock_jump_s=params['time.clock_jump_s'])
     parts = {
         f.name: _filled(getattr(config, f.name), f.name, params)

@@ -94,7 +94,11 @@ def _map(session: 'Session') -> DiagnosticStatus:
     if frame is not None:
         datum = frame.datum
         values['datum'] = f'{datum.lat_deg:.9f} {datum.lon_deg:.9f} {datum.alt_m:.3f}'
+    problems = session.map_source.problems()
+    values |= {f'problem_{i}': text for i, text in enumerate(problems)}
     report = session.last_report
     if report is not None and report.status == Status.NO_MAP.name:
         return diagnostic_status('geoloc: map', WARN, '; '.join(report.reasons), values)
+    if problems:
+        return diagnostic_status('geoloc: map', WARN, problems[0], values)
     return diagnostic_status('geoloc: map', OK, 'open', values)

@@ -25,6 +25,9 @@ TOPICS = {
     'initialpose': False,
 }
 
+# topic -> what the localizer calls it
+STREAMS = {'fix': 'gnss', 'odom': 'odometry', 'initialpose': 'initial_pose'}
+
 # What the localizer has kept, though it may not make a pose yet.
 KEPT = (Status.OK, Status.NO_YAW, Status.NO_PRIOR)
 
@@ -122,8 +125,13 @@ class SensorInputs:
         try:
             stamp = conversions.stamp_ns(message.header.stamp)
             reason = self._guard.refusal(stamp)
-            status = Status.BAD_STAMP if reason else use(message, stamp)
-            reason = reason or status.value
+            if reason:
+                status = Status.BAD_STAMP
+            else:
+                stream = STREAMS.get(topic, topic)
+                self._localizer.refusals.pop(stream, None)
+                status = use(message, stamp)
+                reason = self._localizer.refusals.get(stream) or status.value
         except GeolocError as error:
             status, reason = Status.BAD_INPUT, str(error)
         if status in KEPT:

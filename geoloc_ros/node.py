@@ -29,7 +29,7 @@ from std_srvs.srv import Trigger
 from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_ros import messages
 from geoloc_ros.assembly import datum_from_parameters
-from geoloc_ros.parameters import Parameter, parameter, PARAMETERS
+from geoloc_ros.parameters import is_foreign, Parameter, parameter, PARAMETERS
 from geoloc_ros.session import Session, steady_clock
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -51,6 +51,7 @@ class GeolocNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._judge)
         for each in PARAMETERS:
             self.declare_parameter(each.name, each.default, _descriptor(each))
+        self._tell_unknown()
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._diagnostics_timer = self.create_timer(
             DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady_clock()
@@ -68,6 +69,16 @@ class GeolocNode(LifecycleNode):
     def session(self) -> Session | None:
         """What is held while configured."""
         return self._session
+
+    def _tell_unknown(self) -> None:
+        # rclpy passes over names that are never declared: a misspelt one would do nothing, unsaid.
+        for name in sorted(set(self._parameter_overrides) - self._ours):
+            if is_foreign(name):
+                continue
+            try:
+                parameter(name)
+            except ConfigError as error:
+                self.get_logger().warning(f'{error} It is set, and has no effect.')
 
     def params(self) -> dict[str, Any]:
         """All parameters as plain values.
@@ -115,7 +126,9 @@ class GeolocNode(LifecycleNode):
             act(state)
         except GeolocError as error:
             self._why = str(error)
-            self.get_logger().error(f'{name} failed: {error}')
+            self.get_logger().error(
+                f'{name} failed: {error} (still {self._state}: correct it, then {name} again)'
+            )
             return FAILURE
         except Exception as error:
             if not self.context.ok():
@@ -124,6 +137,7 @@ class GeolocNode(LifecycleNode):
             self.get_logger().error(f'{name} failed:\n{traceback.format_exc()}')
             return FAILURE
         self._state, self._why = goal, ''
+        self.get_logger().info(goal)
         return SUCCESS
 
     def _configure(self, state: LifecycleState) -> None:
@@ -261,7 +275,12 @@ def main(args: list[str] | None = None) -> int:
         rclpy.init(args=args)
         begun = True
         node = GeolocNode()
-        if node.get_parameter('autostart').value and node.trigger_configure() == SUCCESS:
+        if not node.get_parameter('autostart').value:
+            node.get_logger().info(
+                'waits for a lifecycle manager to configure and activate it; '
+                '-p autostart:=true starts it without one'
+            )
+        elif node.trigger_configure() == SUCCESS:
             node.trigger_activate()
         _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

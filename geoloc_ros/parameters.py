@@ -9,6 +9,7 @@ only their ranges are added here.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+import difflib
 import math
 from pathlib import Path
 import re
@@ -165,8 +166,17 @@ def parameter(name: str) -> Parameter:
         ConfigError: There is none of this name.
     """
     if name not in _BY_NAME:
-        raise ConfigError(f'there is no parameter {name!r}')
+        close = difflib.get_close_matches(name, _BY_NAME, n=1)
+        hint = f'; did you mean {close[0]!r}?' if close else ''
+        raise ConfigError(f'there is no parameter {name!r}{hint}')
     return _BY_NAME[name]
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a name is one that ROS declares on every node, not geoloc."""
+    return name in ('use_sim_time', 'start_type_description_service') or name.startswith(
+        'qos_overrides.'
+    )
 
 
 def defaults() -> dict[str, Any]:
@@ -195,8 +205,12 @@ def load_params_file(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f'parameter file {path} cannot be read: {error}') from error
+    except OSError as error:
+        raise ConfigError(f'parameter file {path} cannot be read: {error.strerror}') from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        # YAML's errors draw the place over several lines.
+        text = ' '.join(str(error).split())
+        raise ConfigError(f'parameter file {path} is not YAML: {text}') from error
     if content is None:
         return defaults()
     if not isinstance(content, dict):
@@ -215,12 +229,7 @@ def load_params_file(path: str | Path) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for section in sections:
         values.update(_flattened(section or {}))
-    ours = {
-        name: value
-        for name, value in values.items()
-        if name not in ('use_sim_time', 'start_type_description_service')
-        and not name.startswith('qos_overrides.')
-    }
+    ours = {name: value for name, value in values.items() if not is_foreign(name)}
     try:
         return validated(ours)
     except ConfigError as error:

@@ -147,7 +147,6 @@ class Session:
         self.localizer.reset(reason)
         self._resets = self.localizer.counters['reset']
         self.outputs.restart()
-        self._log.info(f'reset: {reason}')
 
     def clock_jumped(self, delta_s: float) -> None:
         """ROS time went back: a bag that loops, a simulation that restarts."""
@@ -322,6 +321,8 @@ class Session:
             self.complaints.add(
                 'map_to_odom', f'{others} other publisher of this topic: stop one of both'
             )
+        while self.localizer.events:
+            self.complaints.add('localizer', self.localizer.events.popleft())
         newest = self._guard.newest_ns
         estimate = self.localizer.estimate(newest) if newest else None
         return health(self, estimate, others + self.outputs.authority.foreign)

@@ -86,8 +86,9 @@ class CrossViewSource:
                 f'the map covers {100 * patch.coverage:.0f} % of the area around the prior '
                 f'< {100 * config.min_coverage:.0f} %'
             )
+            reasons = (reason, *map_source.problems())
             return PoseMeasurement(
-                view.stamp_ns, Status.NO_MAP, (reason,), patch=kept, timings_ms=timings
+                view.stamp_ns, Status.NO_MAP, reasons, patch=kept, timings_ms=timings
             )
         match = self.matcher.log_likelihood(view, Attitude.of(prior), patch, prior)
         timings.update(match.timings_ms)

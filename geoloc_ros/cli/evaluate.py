@@ -67,7 +67,10 @@ def parameters(file: str | None, settings: list[str], map_path: str | None) -> d
         name, separator, text = setting.partition('=')
         if not separator:
             raise ConfigError(f'{setting!r}: expected NAME=VALUE')
-        params[name] = yaml.safe_load(text)
+        try:
+            params[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f'{setting!r}: the value is not YAML; quote it') from None
     if map_path is not None:
         params['map.path'] = map_path
     return validated(params)
