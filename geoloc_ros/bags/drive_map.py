@@ -8,6 +8,11 @@ from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.mosaic import MosaicConfig, OrthoMosaic
+from geoloc_core.sources.mount_calibration import (
+    calibrate_mount,
+    MountCalibration,
+    MountConfig,
+)
 from geoloc_core.types import GroundView
 from geoloc_ros.bags.reader import BagReader
 from geoloc_ros.bags.run import TopicChoice
@@ -74,6 +79,28 @@ def _estimated(
             f'which way the robot faces'
         )
     return Trajectory.of(answers), localizer.frame
+
+
+def refined_mount(
+    reader: BagReader,
+    poses: Trajectory,
+    params: Mapping[str, Any],
+    topics: TopicChoice | None = None,
+    every: int = 1,
+    offset: int = 0,
+) -> MountCalibration:
+    """How the camera really sits, found from a drive's own frames; arguments as below.
+
+    Raises:
+        CalibrationError: The frames do not tell, or the mount is wrong beyond repair.
+    """
+    kept, at = [], []
+    for view in views(reader, params, topics, every, offset):
+        pose, known = poses.at([view.stamp_ns])
+        if known[0]:
+            kept.append(view)
+            at.append(pose[0])
+    return calibrate_mount(kept, at, MountConfig(base_height_m=params['matcher.base_height_m']))
 
 
 def mosaic_of_drive(

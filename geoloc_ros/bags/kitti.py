@@ -24,7 +24,6 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_ros.bags import messages
 from geoloc_ros.bags import topics as names
-from geoloc_ros.bags.mount import turned
 from geoloc_ros.bags.writer import BagWriter
 
 Array = NDArray[np.float64]
@@ -59,7 +58,8 @@ class KittiOptions:
         offset: Index of the first camera frame written.
         camera_height_m: Height of the colour camera over the ground, m.
         camera_rpy_deg: Small turn (roll, pitch, yaw) of the camera about the axes of base_link
-            on top of KITTI's calibration, degrees; `bags.mount` finds it.
+            on top of KITTI's calibration, degrees; `geoloc bag
+            refine-mount` finds it.
     """
 
     gnss_noise_m: float = 0.0
@@ -330,6 +330,14 @@ def _transforms(drive: KittiDrive, stamp_ns: int) -> Any:
             (names.BASE_FRAME, names.CAMERA_FRAME, drive.T_base_camera),
         ],
     )
+
+
+def turned(T_base_camera: Array, rpy_deg: tuple[float, float, float]) -> Array:
+    """A mount (4, 4) turned in place by roll, pitch, yaw (degrees) about base_link's axes."""
+    T = np.array(T_base_camera, dtype=np.float64)
+    roll, pitch, yaw = (float(v) for v in np.radians(rpy_deg))
+    T[:3, :3] = se3.rotation_from_rpy(roll, pitch, yaw) @ T[:3, :3]
+    return T
 
 
 def _drive_folder(folder: Path) -> Path:

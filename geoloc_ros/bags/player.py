@@ -32,6 +32,8 @@ class PlayOptions:
         loop: Start again at the end, with /clock jumping back, until stopped.
         wait_for: Topics of the bag that must have a subscriber before the first message.
         wait_timeout_s: Give up waiting after this time of the wall clock.
+        settle_s: Time of the wall clock with /clock standing at the beginning, once everybody is
+            there: a subscriber may know of the publisher a moment later than the other way round.
     """
 
     rate: float = 1.0
@@ -43,6 +45,7 @@ class PlayOptions:
     loop: bool = False
     wait_for: Collection[str] = ()
     wait_timeout_s: float = 30.0
+    settle_s: float = 0.5
 
 
 class BagPlayer:
@@ -152,11 +155,20 @@ class BagPlayer:
         Raises:
             BagError: Waiting for subscribers was in vain, or the bag is damaged.
         """
-        self.wait_for_subscribers()
+        if self.options.wait_for:
+            self.wait_for_subscribers()
+            self._settle()
         while True:
             self._play_once(progress)
             if not self.options.loop or self._stopped:
                 return self.published
+
+    def _settle(self) -> None:
+        begin = self._reader.start_ns + int(self.options.start_s * 1e9)
+        deadline = time.monotonic() + self.options.settle_s
+        while time.monotonic() < deadline and not self._stopped:
+            self._publish_clock(begin)
+            time.sleep(CLOCK_PERIOD_S)
 
     def _play_once(self, progress: Callable[[float], None] | None) -> None:
         reader, options = self._reader, self.options

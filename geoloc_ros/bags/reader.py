@@ -2,7 +2,7 @@
 """Reads bags of ROS 1 and ROS 2 without ROS, and finds in them what geoloc can use."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import heapq
 import logging
 from pathlib import Path
@@ -350,7 +350,7 @@ def in_stamp_order(
     for number, item in enumerate(messages):
         due = item.stamp_ns + delays.get(item.topic, 0)
         heapq.heappush(heap, (due, number, item))
-        while heap[0][0] < item.recorded_ns - window_ns:
+        while heap and heap[0][0] < item.recorded_ns - window_ns:
             yield heapq.heappop(heap)[2]
     while heap:
         yield heapq.heappop(heap)[2]
@@ -366,10 +366,8 @@ def _as_ros2(message: Any) -> Any:
     known = typestore().types.get(name)
     if known is None:
         raise BagError(f'{name} is a ROS 1 type that ROS 2 does not know')
-    fields = {}
-    for field in known.__dataclass_fields__:
-        if field.startswith('__'):
-            continue
+    values = {}
+    for field in (f.name for f in fields(known) if not (f.name.isupper() or f.name[:2] == '__')):
         # CameraInfo's K, D, R, P became k, d, r, p; Header lost its seq.
         value = getattr(message, field, getattr(message, field.upper(), None))
         if value is None:
@@ -378,5 +376,5 @@ def _as_ros2(message: Any) -> Any:
             value = _as_ros2(value)
         elif isinstance(value, list):
             value = [_as_ros2(v) if hasattr(v, '__msgtype__') else v for v in value]
-        fields[field] = value
-    return known(**fields)
+        values[field] = value
+    return known(**values)

@@ -58,6 +58,7 @@ class Recorder:
         self._pictures = pictures
         self._seen_pictures = 0
         self._node = node
+        self._status_topic = f'{target}/status'
         reliable = QoSProfile(depth=100)
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         wanted = [
@@ -127,6 +128,15 @@ class Recorder:
         self._seen_pictures += 1
         if self._pictures is not None and number % self._pictures.every == 0:
             self._pictures.save(f'{number:05d}_match', decode_image(message))
+
+    def wait_for_target(self, timeout_s: float) -> bool:
+        """Blocks until the node's outputs are there; False if that took too long."""
+        deadline = time.monotonic() + timeout_s
+        while not self._node.count_publishers(self._status_topic):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def reported(self) -> set[int]:
         """Stamps of the frames reported on so far."""

@@ -77,7 +77,7 @@ def register(subparsers) -> None:
 
     mount = commands.add_parser(
         'refine-mount',
-        help='find the small yaw and pitch error of a camera mount from a posed drive',
+        help='find the small error of a camera mount from a posed drive',
         description='Turns the camera until views of the same ground from different places of a '
         'posed drive agree best, and prints the turn and the parameters that make it permanent.',
     )
@@ -140,25 +140,25 @@ def _from_kitti(args: argparse.Namespace) -> int:
 
 
 def _refine_mount(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
+    import numpy as np
 
-    from geoloc_ros.bags.drive_map import drive_poses
-    from geoloc_ros.bags.mount import posed_views, refine_mount
+    from geoloc_core.geometry import se3
+    from geoloc_ros.bags.drive_map import drive_poses, refined_mount
     from geoloc_ros.bags.reader import read_bag
     from geoloc_ros.cli.evaluate import parameters
+    from geoloc_ros.conversions import R_BODY_OPTICAL
 
     params = parameters(args.params, [], None)
     with read_bag(args.bag) as reader:
         poses, _ = drive_poses(reader, 'truth', params)
-        views = posed_views(reader, poses, params, args.every, args.offset)
-    with tqdm(desc='comparing', unit=' trials', leave=False) as bar:
-        found = refine_mount(views, params['matcher.base_height_m'], progress=bar.update)
-    roll, pitch, yaw = found.rpy_deg
+        found = refined_mount(reader, poses, params, None, args.every, args.offset)
+    roll, pitch, yaw = np.degrees(found.roll_pitch_yaw)
     print(f'turn the camera by roll {roll:.2f}, pitch {pitch:.2f}, yaw {yaw:.2f} degrees')
-    print(f'agreement of the views: {found.before:.3f} -> {found.after:.3f}')
-    xyz, rpy = found.body_mount()
-    print(f'frames.camera_xyz: [{", ".join(f"{v:.4f}" for v in xyz)}]')
-    print(f'frames.camera_rpy: [{", ".join(f"{v:.5f}" for v in rpy)}]')
+    print(f'agreement of the views: {found.agreement_before:.3f} -> {found.agreement_after:.3f}')
+    T = found.T_base_camera
+    body = se3.make(T[:3, :3] @ R_BODY_OPTICAL.T, T[:3, 3])
+    print(f'frames.camera_xyz: [{", ".join(f"{v:.4f}" for v in body[:3, 3])}]')
+    print(f'frames.camera_rpy: [{", ".join(f"{v:.5f}" for v in se3.rpy_from(body))}]')
     return 0
 
 
