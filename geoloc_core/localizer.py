@@ -294,7 +294,7 @@ class Localizer:
                 return found
             # What the measurement does not speak of stays where the estimate has it.
             roll, pitch, _ = se3.rpy_from(found.T)
-            T = se3.from_planar(*mean, float(found.T[2, 3]), roll, pitch)
+            T = se3.from_planar(mean[0], mean[1], mean[2], float(found.T[2, 3]), roll, pitch)
             cov = np.diag([0.0, 0.0, UNOBSERVED_M, UNOBSERVED_RAD, UNOBSERVED_RAD, 0.0]) ** 2
             cov[np.ix_([0, 1, 5], [0, 1, 5])] = cov3
             return self._estimator.push_pose(measured.stamp_ns, T, cov, 3)
@@ -314,7 +314,8 @@ class Localizer:
         found = self._estimator.predict(stamp_ns)
         if not isinstance(found, Prediction):
             return PoseEstimate(stamp_ns, found[0], (found[1],), measurement=measurement)
-        status, reasons = Status.OK, ()
+        status = Status.OK
+        reasons: tuple[str, ...] = ()
         if found.source != 'odometry':
             reasons = (f'motion {found.source}: no odometry at this time',)
         std = _horizontal_std(found.cov)

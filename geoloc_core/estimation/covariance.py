@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 PLANAR = np.array([0, 1, 5])
+# Of a correlation matrix: below this, axes are as good as tied together.
+MIN_EIGENVALUE = 1e-6
 
 
 def planar_block(cov: Array) -> Array:
@@ -30,8 +32,10 @@ def bounded(cov: Array, min_position: float, min_yaw: float, max_position: float
     if not np.all(np.isfinite(cov)):
         return np.diag(ceiling**2)
     cov = 0.5 * (cov + cov.T)
-    values, vectors = np.linalg.eigh(cov)
-    cov = (vectors * np.maximum(values, 1e-12)) @ vectors.T
+    std = np.sqrt(np.maximum(np.diag(cov), 1e-12))
+    # As correlations, metres and radians of any size can be repaired alike.
+    values, vectors = np.linalg.eigh(cov / np.outer(std, std))
+    cov = (vectors * np.maximum(values, MIN_EIGENVALUE)) @ vectors.T * np.outer(std, std)
     shrink = np.minimum(1.0, ceiling / np.sqrt(np.diag(cov)))
     cov = cov * np.outer(shrink, shrink)
     floor = np.array([min_position] * 3 + [min_yaw] * 3) ** 2
@@ -44,7 +48,10 @@ def is_usable(cov: Array, size: int) -> bool:
     cov = np.asarray(cov, dtype=np.float64)
     if cov.shape != (size, size) or not np.all(np.isfinite(cov)):
         return False
-    scale = float(np.abs(np.diag(cov)).max())
-    if scale <= 0.0 or not np.allclose(cov, cov.T, atol=1e-6 * scale):
+    if np.any(np.diag(cov) <= 0.0):
         return False
-    return bool(np.linalg.eigvalsh(cov)[0] > 1e-12 * scale)
+    std = np.sqrt(np.diag(cov))
+    correlation = cov / np.outer(std, std)
+    if not np.allclose(correlation, correlation.T, atol=1e-6):
+        return False
+    return bool(np.linalg.eigvalsh(correlation)[0] > 1e-9)

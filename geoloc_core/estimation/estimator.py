@@ -61,7 +61,6 @@ class Estimator:
         self._keyframe_ns = int(c.smoother.keyframe_s * NS)
         self._restart_gates()
         self._early_yaw: tuple[int, float, float] | None = None
-        self._drift = CalibrationDrift()
         self._yaw_lost = False
         self._broken_ns = 0
         self._recent: list[Position] = []
@@ -124,7 +123,7 @@ class Estimator:
         motion = self.reckoning.motion(before, stamp_ns)
         T_before = self.smoother.pose(before)
         self.smoother.add_keyframe(stamp_ns, motion)
-        self._drift.grow(T_before, motion.T, (stamp_ns - before) / NS)
+        self._drift.grow(stamp_ns, T_before, motion.T, (stamp_ns - before) / NS)
         tilt = self.reckoning.gyro.tilt(stamp_ns)
         std = self._config.smoother.std_tilt
         if tilt is not None:
@@ -194,7 +193,7 @@ class Estimator:
         )
         self._fixes = [*self._fixes[-100:], (fix.stamp_ns, point)]
         self.calibrator.add_fix(fix.stamp_ns, fix.xyz[:2], cov[:2, :2], fix.arm[:2])
-        self._drift.shrink(P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
+        self._drift.shrink(fix.stamp_ns, P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
         self.smoother.update()
         return Status.OK, ''
 
@@ -264,7 +263,7 @@ class Estimator:
         shift[:3, 3:] = -se3.hat(T_key[:3, 3] - T_map_base[:3, 3])
         cov_key = shift @ (weight * cov) @ shift.T + extra
         self.smoother.add_pose(keyframe, T_key, cov_key, c.robust_width)
-        self._drift.shrink(P[:2, :2], weight * cov[:2, :2])
+        self._drift.shrink(stamp_ns, P[:2, :2], weight * cov[:2, :2])
         self.smoother.update()
         return Status.OK, ''
 
@@ -313,7 +312,9 @@ class Estimator:
         if self.running:
             newest = self.smoother.newest_ns
             cov = se3.rotate_cov(self.smoother.cov(newest), T_new_old[:3, :3])
+            drift = self._drift
             self._start(newest, T_new_old @ self.smoother.pose(newest), cov)
+            self._drift = drift
 
     # ---- answers ----
 
@@ -341,7 +342,7 @@ class Estimator:
             T = se3.from_planar(*se3.planar(T), float(T[2, 3]), *tilt)
         c = self._config
         found = self.calibrator.result
-        cov = cov + self._drift.cov(found.std_scale, found.std_bias)
+        cov = cov + self._drift.cov(stamp_ns, found.std_scale, found.std_bias)
         cov = bounded(
             cov,
             c.smoother.min_std_position,
@@ -393,7 +394,7 @@ class Estimator:
         cov = bounded(cov, c.min_std_position, c.min_std_yaw, c.max_std_position)
         self.smoother.start(stamp_ns, T, cov)
         self._restart_gates()
-        self._drift = CalibrationDrift()
+        self._drift = CalibrationDrift(stamp_ns, T, 2.0 * c.lag_s)
         self.calibrator.restart(stamp_ns, np.array(se3.planar(T)), planar_block(cov))
         self._yaw_lost = False
         newest = self.reckoning.newest_ns
@@ -405,7 +406,7 @@ class Estimator:
     ) -> None:
         """Starts from x, y, yaw (3,) with covariance (3, 3), and a height."""
         tilt = self.reckoning.gyro.tilt(stamp_ns) or (0.0, 0.0)
-        T = se3.from_planar(*xyyaw, z, *tilt)
+        T = se3.from_planar(xyyaw[0], xyyaw[1], xyyaw[2], z, *tilt)
         cov = np.diag([0.0, 0.0, var_z, *[self._config.smoother.std_tilt**2] * 2, 0.0])
         planar = np.array([0, 1, 5])
         cov[np.ix_(planar, planar)] = cov3
@@ -451,21 +452,26 @@ class Estimator:
         return all(each is None or stamp_ns - each >= wait for each in accepted)
 
     def _reacquire_position(self, stamp_ns: int) -> bool:
-        std_yaw = np.pi if self._yaw_lost else self._config.reacquire.std_yaw
-        alike = self.gnss_gate.agreement(stamp_ns, float(std_yaw))
-        if not alike:
+        refused = self.gnss_gate.refused
+        if len(refused) < self._config.reacquire.count:
             return False
         newest = self.smoother.newest_ns
         T = self.smoother.pose(newest)
-        since = [fix for fix in self._recent if fix.stamp_ns >= alike[0].stamp_ns]
+        # The track laid over the refused fixes finds the robot again however it was turned.
+        since = [fix for fix in self._recent if fix.stamp_ns >= refused[0].stamp_ns]
         found = yaw_from_motion(since, self.reckoning.track, self._config, self._broken_ns)
-        if found is not None:
+        if found is not None and found[1].std_factor <= self._config.reacquire.agree_sigma:
             stamp, aligned = found
             var_z = 4.0 + self.smoother.cov(newest)[2, 2]
             self._announce('fixes, with a new yaw')
             xyyaw = np.array([aligned.x, aligned.y, aligned.yaw])
             self._start_planar(stamp, xyyaw, T[2, 3], aligned.cov[:3, :3], var_z)
             return True
+        # Not driven far enough for that: where they agree on one offset, the yaw is kept.
+        std_yaw = np.pi if self._yaw_lost else self._config.reacquire.std_yaw
+        alike = self.gnss_gate.agreement(stamp_ns, float(std_yaw))
+        if not alike:
+            return False
         shift = np.median([each.offset[:2] for each in alike], axis=0)
         self._shift(shift, 0.0, alike, std_yaw**2)
         self._announce('fixes')

@@ -72,9 +72,10 @@ class Gate:
         """Remembers a refused measurement."""
         self._refused.append(refused)
 
-    def forget(self) -> None:
-        """Forgets what was refused."""
-        self._refused.clear()
+    @property
+    def refused(self) -> list[Refused]:
+        """What was refused since something was last accepted, oldest first."""
+        return list(self._refused)
 
     def agreement(self, now_ns: int, std_yaw: float) -> list[Refused]:
         """Refused measurements that agree with the newest one.

@@ -7,6 +7,7 @@ gtsam has rotation first and the axes of the body, and that stays inside this fi
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any
 
 import gtsam
 import numpy as np
@@ -19,16 +20,22 @@ from geoloc_core.geometry import se3
 try:  # gtsam 4.3 moved the smoothers into the main module
     from gtsam import FixedLagSmootherKeyTimestampMap, IncrementalFixedLagSmoother
 except ImportError:
-    from gtsam_unstable import FixedLagSmootherKeyTimestampMap, IncrementalFixedLagSmoother
+    from gtsam_unstable import (  # type: ignore[attr-defined, no-redef]
+        FixedLagSmootherKeyTimestampMap,
+        IncrementalFixedLagSmoother,
+    )
 
 try:
     from gtsam import AttitudeFactorPose3
 except ImportError:  # its name in gtsam 4.2
-    from gtsam import Pose3AttitudeFactor as AttitudeFactorPose3
+    from gtsam import (  # type: ignore[attr-defined, no-redef]
+        Pose3AttitudeFactor as AttitudeFactorPose3,
+    )
 
 Array = NDArray[np.float64]
 
 ROTATION_FIRST = [3, 4, 5, 0, 1, 2]
+MAX_PENDING = 4
 
 
 def _noise(cov: Array, robust_width: float = 0.0) -> gtsam.noiseModel.Base:
@@ -55,11 +62,13 @@ class PlacedPoint:
     xyz: Array
 
 
-def _position_error(T: Array, point: PlacedPoint) -> tuple[Array, Array]:
+def _position_error(T: Array, point: PlacedPoint, hat_arm: Array) -> tuple[Array, Array]:
     """Error (3,) of a pose (4, 4), and its derivative (3, 6) in gtsam's order."""
     R = T[:3, :3]
-    error = R @ point.arm + T[:3, 3] - point.xyz
-    return error, np.hstack([-R @ se3.hat(point.arm), R])
+    J = np.empty((3, 6))
+    J[:, :3] = -R @ hat_arm
+    J[:, 3:] = R
+    return R @ point.arm + T[:3, 3] - point.xyz, J
 
 
 class FixedLagSmoother:
@@ -71,7 +80,7 @@ class FixedLagSmoother:
         self._stop()
 
     def _stop(self) -> None:
-        self._smoother: IncrementalFixedLagSmoother | None = None
+        self._smoother: Any = None
         self.stamps: list[int] = []
         self._keys: dict[int, int] = {}
         self._values: gtsam.Values | None = None
@@ -79,7 +88,7 @@ class FixedLagSmoother:
         self._last_good: tuple[int, Array, Array] | None = None
         self._pending = gtsam.NonlinearFactorGraph()
         self._pending_values = gtsam.Values()
-        self._pending_stamps = FixedLagSmootherKeyTimestampMap()
+        self._pending_stamps: Any = FixedLagSmootherKeyTimestampMap()
 
     @property
     def running(self) -> bool:
@@ -123,6 +132,9 @@ class FixedLagSmoother:
         cov = motion.cov[np.ix_(ROTATION_FIRST, ROTATION_FIRST)] + 1e-12 * np.eye(6)
         between = gtsam.BetweenFactorPose3(key_before, key, gtsam.Pose3(motion.T), _noise(cov))
         self._pending.add(between)
+        # gtsam must not be given more at once than its lag holds.
+        if self._pending_values.size() >= MAX_PENDING:
+            self.update()
 
     def add_tilt(self, stamp_ns: int, roll: float, pitch: float, std: float) -> None:
         """Says how a keyframe is tilted (rad)."""
@@ -160,13 +172,17 @@ class FixedLagSmoother:
         if before is not None and before.keyframe_ns != point.keyframe_ns:
             keys.append(self._keys[before.keyframe_ns])
 
+        hat_arm = se3.hat(point.arm)
+        hat_before = None if before is None else se3.hat(before.arm)
+
         def error(_: object, values: gtsam.Values, jacobians: list | None) -> Array:
-            e, J = _position_error(values.atPose3(keys[0]).matrix(), point)
-            if before is None:
+            e, J = _position_error(values.atPose3(keys[0]).matrix(), point, hat_arm)
+            if before is None or hat_before is None:
                 if jacobians is not None:
                     jacobians[0] = J
                 return e
-            e_before, J_before = _position_error(values.atPose3(keys[-1]).matrix(), before)
+            T_before = values.atPose3(keys[-1]).matrix()
+            e_before, J_before = _position_error(T_before, before, hat_before)
             if jacobians is not None:
                 if len(keys) == 1:
                     jacobians[0] = J - rho * J_before

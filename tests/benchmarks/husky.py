@@ -2,9 +2,9 @@
 """GNSS outages on a real Husky: how far off is the estimate when the fixes come back?
 
 The bag (rosbags_real/rl_test1.bag) has 395 s of fixes, wheel odometry and gyro. At many moments of
-the drive the fixes are hidden; 30 s and 60 s later the Localizer's answer is compared with the fix
-that it has not been given. All causal: nothing after the moment of the outage but odometry and gyro.
-There is no other truth in this bag, and its fixes wander by about 2 m themselves.
+the drive the fixes are hidden; 30 s and 60 s later the Localizer's answer is compared with the
+fix that it has not been given. All causal, with the default settings. There is no other truth in
+this bag, and its fixes wander by about 2 m themselves.
 
 Run: python -m tests.benchmarks.husky [BAG]
 """
