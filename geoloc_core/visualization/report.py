@@ -72,7 +72,7 @@ def write_report(
         'statuses': _status_table(run),
         'metrics': _definition_table(_flatten(_other_metrics(run.metrics))),
         'parameters': _definition_table(_flatten(run.parameters)) or '<p>not recorded</p>',
-        'attribution': escape(run.attribution) or 'no aerial imagery shown',
+        'attribution': escape(run.attribution) or 'its map names nobody',
         'version': escape(__version__),
         'data': json_for_html(_payload(run, max_pictures)),
     }

@@ -96,11 +96,20 @@ def _write_map(folder: Path, score: Score, map_source: AbstractMapSource, frame:
     except GeolocError as error:
         log.warning('no aerial picture in the report: %s', error)
         return
-    cv2.imwrite(str(folder / 'map.jpg'), patch.image[..., ::-1], JPEG)
-    half_x, half_y = (side / 2 for side in patch.grid.size_m)
-    x, y = patch.grid.center_xy
+    if not patch.mask.any():
+        log.warning('no aerial picture in the report: the map does not cover the drive')
+        return
+    # Only what the map covers: the square around the drive often reaches beyond it.
+    (v0, v1), (u0, u1) = (
+        np.flatnonzero(patch.mask.any(axis=axis))[[0, -1]] + (0, 1) for axis in (1, 0)
+    )
+    image = np.where(patch.mask[..., None], patch.image, 255)[v0:v1, u0:u1]
+    cv2.imwrite(str(folder / 'map.jpg'), image[..., ::-1], JPEG)
+    (west, north), (east, south) = patch.grid.xy_from_uv(
+        [(u0 - 0.5, v0 - 0.5), (u1 - 0.5, v1 - 0.5)]
+    )
     content = {
-        'bounds': [x - half_x, y - half_y, x + half_x, y + half_y],
+        'bounds': [west, south, east, north],
         'gsd': gsd,
         'attribution': patch.attribution,
     }

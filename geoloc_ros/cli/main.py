@@ -4,6 +4,7 @@
 import argparse
 import importlib
 import logging
+import os
 import sys
 
 from geoloc_core import __version__
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 on success, 1 on an error that was explained, 130 after Ctrl-C.
     """
+    if not sys.stderr.isatty():
+        # In a log file a progress bar that redraws ten times a second is noise.
+        os.environ.setdefault('TQDM_MININTERVAL', '15')
     args = build_parser().parse_args(argv)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
