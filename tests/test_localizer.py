@@ -327,6 +327,15 @@ def test_repeated_and_backward_stamps_are_counted_and_harmless():
     assert localizer.counters['odometry.BAD_STAMP'] == 3
 
 
+def test_a_repeated_fix_counts_once():
+    drive = Drive(20.0)
+    localizer = known(drive)
+    assert localizer.on_gnss(drive.fix(0)) is Status.OK
+    before = localizer.estimate().cov
+    assert localizer.on_gnss(drive.fix(0)) is Status.BAD_STAMP
+    np.testing.assert_array_equal(localizer.estimate().cov, before)
+
+
 # ---- faults, and the way back ----
 
 

@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 from geoloc_core.estimation.calibration import Calibrator
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.estimation.covariance import bounded, planar_block
-from geoloc_core.estimation.dead_reckoning import DeadReckoning, Motion
-from geoloc_core.estimation.drift import CalibrationDrift
+from geoloc_core.estimation.dead_reckoning import Motion
 from geoloc_core.estimation.gating import Gate, Refused
+from geoloc_core.estimation.keyframes import Keyframes
 from geoloc_core.estimation.odometry_buffer import NS
-from geoloc_core.estimation.smoother import FixedLagSmoother, PlacedPoint
+from geoloc_core.estimation.smoother import PlacedPoint
 from geoloc_core.estimation.yaw_init import course_over_ground, Position, yaw_from_motion
 from geoloc_core.geometry import angles, se3
 from geoloc_core.types import ImuSample, OdometrySample, Status
 
 Array = NDArray[np.float64]
 
-# With so many keyframes to catch up with after a silence, they are spread wider.
-MAX_CATCH_UP = 60
 # Fixes kept for finding a yaw.
 MAX_RECENT = 200
 # Part of a fix's variance that is new with every fix.
@@ -55,10 +53,10 @@ class Estimator:
         """Forgets everything, calibration included."""
         c = self._config
         window = max(c.yaw_init.window_s, c.smoother.lag_s) + 10.0
-        self.reckoning = DeadReckoning(c.odometry, c.motion, window)
-        self.smoother = FixedLagSmoother(c.smoother.lag_s)
+        self._keyframes = Keyframes(c, window)
+        self.reckoning = self._keyframes.reckoning
+        self.smoother = self._keyframes.smoother
         self.calibrator = Calibrator(c)
-        self._keyframe_ns = int(c.smoother.keyframe_s * NS)
         self._restart_gates()
         self._early_yaw: tuple[int, float, float] | None = None
         self._yaw_lost = False
@@ -94,7 +92,7 @@ class Estimator:
             self._broken_ns = sample.stamp_ns
             self._yaw_lost = self.reckoning.gyro.newest_ns is None
             reason = broken.reason
-        self._advance(sample.stamp_ns)
+        self._keyframes.advance(sample.stamp_ns)
         self.calibrator.learn(self.reckoning.track)
         found = self.calibrator.result
         self.reckoning.scale, self.reckoning.bias = found.scale, found.bias
@@ -104,71 +102,23 @@ class Estimator:
         """Takes a gyro sample in."""
         return self.reckoning.push_imu(sample)
 
-    def _advance(self, to_ns: int) -> None:
-        """Adds the keyframes that are due up to a stamp, at regular times."""
-        if not self.running:
-            return
-        last, step = self.smoother.newest_ns, self._keyframe_ns
-        count = (to_ns - last) // step
-        if count > MAX_CATCH_UP:
-            step *= int(np.ceil(count / MAX_CATCH_UP))
-        stamp = last - last % self._keyframe_ns + step
-        while stamp <= to_ns:
-            self._add_keyframe(stamp)
-            stamp += step
-
-    def _add_keyframe(self, stamp_ns: int) -> None:
-        before = self.smoother.newest_ns
-        self._learn_model_twist(before)
-        motion = self.reckoning.motion(before, stamp_ns)
-        T_before = self.smoother.pose(before)
-        self.smoother.add_keyframe(stamp_ns, motion)
-        self._drift.grow(stamp_ns, T_before, motion.T, (stamp_ns - before) / NS)
-        tilt = self.reckoning.gyro.tilt(stamp_ns)
-        std = self._config.smoother.std_tilt
-        if tilt is not None:
-            std = self._config.smoother.std_tilt_imu
-        # A tilt read ten times is not known ten times as well: its error is the mounting's.
-        std *= np.sqrt(max(1.0, 10.0 / self._config.smoother.keyframe_s))
-        self.smoother.add_tilt(stamp_ns, *(tilt or (0.0, 0.0)), std)
-
-    def _learn_model_twist(self, stamp_ns: int) -> None:
-        """Speed and yaw rate to go on with where odometry tells nothing."""
-        twist = self.reckoning.twist(stamp_ns) if self._odometry_alive(stamp_ns) else None
-        if twist is not None:
-            self.reckoning.model_twist = np.array([twist[0], twist[5]])
-            return
-        recent = [each for each in self.smoother.stamps if each >= stamp_ns - 3 * NS]
-        if len(recent) < 2:
-            self.reckoning.model_twist = np.zeros(2)
-            return
-        dt = (recent[-1] - recent[0]) / NS
-        first, last = self.smoother.pose(recent[0]), self.smoother.pose(recent[-1])
-        T = se3.inverse(first) @ last
-        forward = np.cos(0.5 * se3.yaw_of(T)) * T[0, 3] + np.sin(0.5 * se3.yaw_of(T)) * T[1, 3]
-        self.reckoning.model_twist = np.array([forward, se3.yaw_of(T)]) / dt
-
-    def _odometry_alive(self, stamp_ns: int) -> bool:
-        newest = self.reckoning.newest_ns
-        return newest is not None and (
-            stamp_ns - newest <= self._config.odometry.extrapolate_s * NS
-        )
-
     # ---- absolute measurements ----
 
     def push_position(self, fix: Position) -> tuple[Status, str]:
         """Takes a fix in: starts the estimate, or corrects it."""
         fix = replace(fix, cov=fix.cov * self._config.gnss.std_factor**2)
+        if any(each.stamp_ns == fix.stamp_ns for each in self._recent):
+            return Status.BAD_STAMP, 'a fix with this stamp has been used already'
         self._remember(fix)
         if not self.running:
             self._try_start(fix)
             return (Status.OK, '') if self.running else (Status.NO_YAW, self._why_no_yaw())
-        attached = self._attach(fix.stamp_ns)
+        attached = self._keyframes.attach(fix.stamp_ns)
         if attached is None:
             return Status.STALE, 'fix older than the smoother remembers'
         keyframe, motion = attached
         cov = fix.cov
-        T, P = self._at(keyframe, motion)
+        T, P = self._keyframes.at(keyframe, motion)
         R = T[:3, :3]
         predicted = T[:3, 3] + R @ fix.arm
         lever = np.hstack([np.eye(3), -se3.hat(R @ fix.arm)])
@@ -193,7 +143,7 @@ class Estimator:
         )
         self._fixes = [*self._fixes[-100:], (fix.stamp_ns, point)]
         self.calibrator.add_fix(fix.stamp_ns, fix.xyz[:2], cov[:2, :2], fix.arm[:2])
-        self._drift.shrink(fix.stamp_ns, P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
+        self._keyframes.drift.shrink(fix.stamp_ns, P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
         self.smoother.update()
         return Status.OK, ''
 
@@ -229,11 +179,11 @@ class Estimator:
         """
         if not self.running:
             return Status.NO_PRIOR, 'nothing to add a measurement to yet'
-        attached = self._attach(stamp_ns)
+        attached = self._keyframes.attach(stamp_ns)
         if attached is None:
             return Status.STALE, 'measurement older than the smoother remembers'
         keyframe, motion = attached
-        T, P = self._at(keyframe, motion)
+        T, P = self._keyframes.at(keyframe, motion)
         c = self._config.vision
         floor = np.array([c.std_position_min] * 3 + [c.std_yaw_min] * 3) ** 2
         cov = cov + np.diag(np.maximum(floor - np.diag(cov), 0.0))
@@ -263,7 +213,7 @@ class Estimator:
         shift[:3, 3:] = -se3.hat(T_key[:3, 3] - T_map_base[:3, 3])
         cov_key = shift @ (weight * cov) @ shift.T + extra
         self.smoother.add_pose(keyframe, T_key, cov_key, c.robust_width)
-        self._drift.shrink(stamp_ns, P[:2, :2], weight * cov[:2, :2])
+        self._keyframes.drift.shrink(stamp_ns, P[:2, :2], weight * cov[:2, :2])
         self.smoother.update()
         return Status.OK, ''
 
@@ -274,11 +224,11 @@ class Estimator:
             if self._recent:
                 self._try_start(self._recent[-1])
             return (Status.OK, '') if self.running else (Status.NO_PRIOR, 'no fix yet')
-        attached = self._attach(stamp_ns)
+        attached = self._keyframes.attach(stamp_ns)
         if attached is None:
             return Status.STALE, 'heading older than the smoother remembers'
         keyframe, motion = attached
-        T, P = self._at(keyframe, motion)
+        T, P = self._keyframes.at(keyframe, motion)
         innovation = float(angles.difference(yaw, se3.yaw_of(T)))
         if innovation**2 > self._config.vision.gate_sigma**2 * (P[5, 5] + std**2):
             return Status.GATED, f'heading {np.degrees(innovation):.0f} degrees off'
@@ -312,9 +262,9 @@ class Estimator:
         if self.running:
             newest = self.smoother.newest_ns
             cov = se3.rotate_cov(self.smoother.cov(newest), T_new_old[:3, :3])
-            drift = self._drift
+            drift = self._keyframes.drift
             self._start(newest, T_new_old @ self.smoother.pose(newest), cov)
-            self._drift = drift
+            self._keyframes.drift = drift
 
     # ---- answers ----
 
@@ -326,23 +276,24 @@ class Estimator:
             return Status.NO_PRIOR, 'no fix and no initial pose yet'
         newest_input = max(self.smoother.newest_ns, self.reckoning.newest_ns or 0)
         reach = self._config.odometry.extrapolate_s
-        if not self._odometry_alive(self.smoother.newest_ns):
+        if not self._keyframes.odometry_alive(self.smoother.newest_ns):
             reach *= 3.0  # without odometry the keyframes come with the fixes, at their rate
         ahead = (stamp_ns - newest_input) / NS
         if ahead > reach:
             return Status.STALE, f'nothing has been heard for {ahead:.1f} s'
-        attached = self._attach(stamp_ns, create=False)
+        attached = self._keyframes.attach(stamp_ns, create=False)
         if attached is None:
             return Status.STALE, 'asked for a time the smoother no longer remembers'
         keyframe, motion = attached
-        T, cov = self._at(keyframe, motion)
+        T, cov = self._keyframes.at(keyframe, motion)
         tilt = self.reckoning.gyro.tilt(stamp_ns)
         if tilt is not None:
             # Gravity is felt at this very moment; the smoother's tilt trails behind.
-            T = se3.from_planar(*se3.planar(T), float(T[2, 3]), *tilt)
+            x, y, yaw = se3.planar(T)
+            T = se3.from_planar(x, y, yaw, float(T[2, 3]), *tilt)
         c = self._config
         found = self.calibrator.result
-        cov = cov + self._drift.cov(stamp_ns, found.std_scale, found.std_bias)
+        cov = cov + self._keyframes.drift.cov(stamp_ns, found.std_scale, found.std_bias)
         cov = bounded(
             cov,
             c.smoother.min_std_position,
@@ -350,28 +301,6 @@ class Estimator:
             c.smoother.max_std_position,
         )
         return Prediction(stamp_ns, T, cov, self.reckoning.twist(stamp_ns), motion.source)
-
-    def _at(self, keyframe: int, motion: Motion) -> tuple[Array, Array]:
-        """Pose (4, 4) and covariance (6, 6), map axes, reached from a keyframe by a motion."""
-        P = self.smoother.cov(keyframe)
-        if keyframe not in self.smoother.stamps:  # it was rebuilt just now
-            keyframe = self.smoother.newest_ns
-        T_key = self.smoother.pose(keyframe)
-        T = T_key @ motion.T
-        shift = np.eye(6)
-        shift[:3, 3:] = -se3.hat(T[:3, 3] - T_key[:3, 3])
-        return T, shift @ P @ shift.T + se3.rotate_cov(motion.cov, T[:3, :3])
-
-    def _attach(self, stamp_ns: int, create: bool = True) -> tuple[int, Motion] | None:
-        """The nearest keyframe and the motion from it to a stamp; None if that is too old."""
-        if create and not self._odometry_alive(stamp_ns):
-            self._advance(stamp_ns)
-        keyframe = self.smoother.nearest(stamp_ns)
-        if keyframe is None:
-            return None
-        if not self._odometry_alive(stamp_ns):
-            self._learn_model_twist(keyframe)
-        return keyframe, self.reckoning.motion(keyframe, stamp_ns)
 
     def _correlation(self, stamp_ns: int, correlation_s: float) -> float:
         """How much a view's covariance must grow, so that many alike count as few."""
@@ -392,14 +321,10 @@ class Estimator:
     def _start(self, stamp_ns: int, T: Array, cov: Array) -> None:
         c = self._config.smoother
         cov = bounded(cov, c.min_std_position, c.min_std_yaw, c.max_std_position)
-        self.smoother.start(stamp_ns, T, cov)
         self._restart_gates()
-        self._drift = CalibrationDrift(stamp_ns, T, 2.0 * c.lag_s)
+        self._keyframes.start(stamp_ns, T, cov)
         self.calibrator.restart(stamp_ns, np.array(se3.planar(T)), planar_block(cov))
         self._yaw_lost = False
-        newest = self.reckoning.newest_ns
-        if newest is not None:
-            self._advance(newest)
 
     def _start_planar(
         self, stamp_ns: int, xyyaw: Array, z: float, cov3: Array, var_z: float
@@ -433,7 +358,7 @@ class Estimator:
             self._start_planar(fix.stamp_ns, xyyaw, z, cov3, var_z)
             return
         c = self._config.yaw_init
-        if self._odometry_alive(fix.stamp_ns):
+        if self._keyframes.odometry_alive(fix.stamp_ns):
             found = yaw_from_motion(recent, self.reckoning.track, self._config, self._broken_ns)
             if found is not None:
                 stamp, aligned = found

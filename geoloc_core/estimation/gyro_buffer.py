@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.estimation.odometry_buffer import NS
-from geoloc_core.geometry import angles, se3
+from geoloc_core.geometry import se3
 from geoloc_core.types import ImuSample, Status
 
 Array = NDArray[np.float64]
@@ -66,16 +66,15 @@ class GyroBuffer:
         return Status.OK, ''
 
     def tilt(self, stamp_ns: int) -> tuple[float, float] | None:
-        """(roll, pitch) in rad at a stamp, between samples or from the nearest within 0.5 s."""
-        i = bisect_left(self._tilts, (stamp_ns,))
-        near = self._tilts[max(i - 1, 0) : i + 1]
-        near = [each for each in near if abs(each[0] - stamp_ns) <= MAX_GAP_NS]
-        if not near:
+        """(roll, pitch) in rad nearest to the stamp, if at most 0.5 s away."""
+        best: tuple[int, float, float] | None = None
+        for each in reversed(self._tilts):
+            if best is not None and abs(each[0] - stamp_ns) > abs(best[0] - stamp_ns):
+                break
+            best = each
+        if best is None or abs(best[0] - stamp_ns) > NS // 2:
             return None
-        (t0, roll0, pitch0), (t1, roll1, pitch1) = near[0], near[-1]
-        part = 0.0 if t1 == t0 else (stamp_ns - t0) / (t1 - t0)
-        turn = float(angles.difference(roll1, roll0))
-        return float(angles.wrap(roll0 + part * turn)), pitch0 + part * (pitch1 - pitch0)
+        return best[1], best[2]
 
     def yaw_at(self, stamp_ns: int) -> tuple[float, int] | None:
         """Cumulative yaw (rad) and the number of the unbroken stretch it counts in.

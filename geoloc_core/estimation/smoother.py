@@ -167,8 +167,11 @@ class FixedLagSmoother:
             before: The measurement before, on a keyframe that is still remembered.
             rho: Correlation with it, 0..1.
         """
-        key = self._keys[point.keyframe_ns]
-        keys = [key]
+        if point.keyframe_ns not in self._keys:
+            return  # lost in a rebuild just now
+        keys = [self._keys[point.keyframe_ns]]
+        if before is not None and before.keyframe_ns not in self._keys:
+            before = None
         if before is not None and before.keyframe_ns != point.keyframe_ns:
             keys.append(self._keys[before.keyframe_ns])
 
@@ -194,6 +197,8 @@ class FixedLagSmoother:
 
     def add_pose(self, stamp_ns: int, T_map_base: Array, cov: Array, robust_width: float) -> None:
         """Says where a keyframe is: pose (4, 4) and covariance (6, 6), map axes."""
+        if stamp_ns not in self._keys:
+            return  # lost in a rebuild just now
         noise = _noise(self._to_gtsam(cov, T_map_base), robust_width)
         prior = gtsam.PriorFactorPose3(self._keys[stamp_ns], gtsam.Pose3(T_map_base), noise)
         self._pending.add(prior)
@@ -283,9 +288,9 @@ class FixedLagSmoother:
     def _rebuild(self, stamp_ns: int, guess: Array) -> None:
         """Begins again from the last good estimate after a numerical fault."""
         good = self._last_good
-        if good is None or not np.all(np.isfinite(guess)):
-            self._stop()
-            return
+        assert good is not None  # set by `start`, before anything can fail
+        if not np.all(np.isfinite(guess)):
+            guess = good[1]
         # The covariance is older than the guess: four times as wide, and more with the distance.
         distance = float(np.linalg.norm(guess[:3, 3] - good[1][:3, 3]))
         wide = 0.1 * distance + 0.1

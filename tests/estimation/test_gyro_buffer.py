@@ -45,3 +45,6 @@ def test_tells_roll_and_pitch_when_fresh():
     buffer.push(imu(1.0, 0.0, se3.rotation_from_rpy(0.1, -0.2, 2.0)))
     assert buffer.tilt(2 * NS) == pytest.approx((0.1, -0.2))
     assert buffer.tilt(4 * NS) is None
+    buffer.push(imu(1.2, 0.0, se3.rotation_from_rpy(0.3, 0.0, 1.0)))
+    assert buffer.tilt(2 * NS + NS // 20) == pytest.approx((0.1, -0.2))
+    assert buffer.tilt(2 * NS + NS // 6) == pytest.approx((0.3, 0.0))

@@ -136,3 +136,14 @@ def test_a_numerical_fault_does_not_kill_it():
     assert np.all(np.diag(after) > np.diag(cov))
     smoother.add_keyframe(newest + NS, Motion(STEP, STEP_COV, 'odometry'))
     assert np.all(np.isfinite(smoother.cov(smoother.newest_ns)))
+
+
+def test_a_measurement_of_a_keyframe_that_a_rebuild_took_is_ignored():
+    smoother = started()
+    gone = smoother.stamps[1]
+    smoother._rebuild(smoother.newest_ns, np.full((4, 4), np.nan))
+    smoother.add_pose(gone, START, np.eye(6), 0.0)
+    smoother.add_position(PlacedPoint(gone, np.zeros(3), np.zeros(3)), np.eye(3), 0.0)
+    smoother.update()
+    assert smoother.stamps == [smoother.newest_ns]
+    assert np.all(np.isfinite(smoother.pose(smoother.newest_ns)))
