@@ -302,14 +302,14 @@ def _account(frames: list[FrameRecord], inputs: RunInputs, run: RunRecord) -> di
 def _flagging(frames: list[FrameRecord], error_xy: Array, covs: Array) -> dict[str, Any]:
     """Frames more than a metre off, and those of them that nobody was warned about.
 
-    A frame is flagged when geoloc withholds trust (LOST, NO_PRIOR, ...), or when its own 95 %
-    ellipse reaches as far as the error: then the covariance told.
+    A frame is flagged when geoloc refused it with a reason (any status but OK), or when its own
+    95 % ellipse reaches as far as the error: then the covariance told.
     """
     distance = np.linalg.norm(error_xy, axis=1)
     nees = consistency.nees(error_xy, covs[:, :2, :2])
     limit = consistency.chi2_limit(0.95, 2)
     bad = distance > 1.0
-    told = np.array([f.status in NOT_TRUSTED for f in frames], dtype=bool) | (nees <= limit)
+    told = np.array([f.status != 'OK' for f in frames], dtype=bool) | (nees <= limit)
     return {
         'frames_over_1m': int(bad.sum()),
         'frames_over_1m_unflagged': int((bad & ~told).sum()),

@@ -7,8 +7,8 @@ first: KITTI's extrinsics and its INS disagree by about half a degree of yaw in 
   offline: odd frames make the map, even frames are localized by `geoloc evaluate`'s code;
   far: the same, but for each query the map holds only frames at least 10 away (about 12 m);
   live: the map of the first, through the real node on the ROS graph.
-Settings are the node's defaults but for SETTINGS. A frame is flagged when geoloc withholds trust,
-or when its own 95 % ellipse reaches as far as its error.
+Settings are the node's defaults but for SETTINGS. A frame is flagged when geoloc refused it
+with a reason, or when its own 95 % ellipse reaches as far as its error.
 
 Run: python -m tests.benchmarks.kitti [--no-live]
 """
