@@ -19,7 +19,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.simulation.drive import Drive, make_drive, R_BODY_OPTICAL
 from geoloc_ros.bags import topics
-from geoloc_ros.demo_node import NodeProcess, ros_environment
+from geoloc_ros.demo_node import free_domain, NodeProcess, ros_environment
 
 # Name inside the node -> topic of the bag.
 REMAP = {
@@ -81,10 +81,9 @@ def default_config(name: str) -> Path:
     Raises:
         ConfigError: It is in neither place.
     """
-    places = (
-        Path(__file__).resolve().parents[1] / 'config' / name,
-        Path(sys.prefix) / 'share' / 'geoloc_ros' / 'config' / name,
-    )
+    prefixes = [*filter(None, os.environ.get('AMENT_PREFIX_PATH', '').split(':')), sys.prefix]
+    places = [Path(__file__).resolve().parents[1] / 'config' / name]
+    places += [Path(prefix) / 'share' / 'geoloc_ros' / 'config' / name for prefix in prefixes]
     for place in places:
         if place.is_file():
             return place
@@ -106,11 +105,6 @@ def write_params(path: Path, drive: Drive, map_path: Path) -> None:
         'imu_rpy': [0.0, 0.0, 0.0],
     }
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding='utf-8')
-
-
-def free_domain() -> int:
-    """A ROS domain that another user or a second demo is not likely to use."""
-    return 20 + os.getpid() % 80
 
 
 def require_packages() -> None:

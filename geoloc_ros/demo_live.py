@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+import os
 from pathlib import Path
 import threading
 import time
@@ -19,6 +20,7 @@ from geoloc_ros.conversions import stamp_ns
 from geoloc_ros.demo_node import NodeProcess
 from geoloc_ros.image_decoding import decode_compressed_image, decode_image
 
+NODE = '/geoloc'
 # The node and the player find each other within a few seconds; a loaded machine takes longer.
 DISCOVERY_S = 60.0
 _DISCOVERY_STEP_S = 1.0
@@ -141,13 +143,14 @@ def replay_to_node(
             progress(seconds)
 
     with graph_node('geoloc_demo') as node:
-        recorder = Recorder(node)
-        pictures = MatchPictures(node, '/geoloc/match_image', inputs)
+        recorder = Recorder(node, NODE)
+        pictures = MatchPictures(node, f'{NODE}/match_image', inputs)
         options = PlayOptions(
             rate=rate, topics=played, wait_for=played, wait_timeout_s=_DISCOVERY_STEP_S
         )
         player = BagPlayer(reader, node, options)
         _wait_until_heard(player, child)
+        _refuse_company(node)
         begin = time.monotonic()
         player.play(tick)
         took = time.monotonic() - begin
@@ -175,6 +178,20 @@ def _wait_until_heard(player: Any, child: NodeProcess) -> None:
                 ) from None
         else:
             return
+
+
+def _refuse_company(node: Any) -> None:
+    """Makes sure that what is recorded comes from one node.
+
+    Raises:
+        GeolocError: A second one answers on the same ROS graph.
+    """
+    speakers = node.count_publishers(f'{NODE}/status')
+    if speakers > 1:
+        raise GeolocError(
+            f'{speakers} nodes named {NODE} are on ROS domain {os.environ.get("ROS_DOMAIN_ID")}: '
+            'end the others, or try again'
+        )
 
 
 def _wait_for_last_frame(recorder: Recorder, inputs: RunInputs, child: NodeProcess) -> None:

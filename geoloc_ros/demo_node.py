@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import signal
+import socket
 import subprocess
 import sys
 from types import TracebackType
@@ -16,6 +17,31 @@ _LOG_TAIL_LINES = 15
 
 class NodeDiedError(GeolocError):
     """The node ended although nobody asked it to."""
+
+
+def free_domain() -> int:
+    """A ROS domain in which nobody on this machine takes part.
+
+    A participant of domain d binds UDP port 7410 + 250 d, the next ones 2 further each (DDSI-RTPS
+    9.6.1): a port that can be bound tells a free domain.
+
+    Raises:
+        GeolocError: All of them are taken.
+    """
+    # Above 101 the ports run into those that Linux gives out by itself.
+    for domain in range(101, 0, -1):
+        if all(_can_bind(7410 + 250 * domain + 2 * participant) for participant in range(3)):
+            return domain
+    raise GeolocError('all ROS domains from 1 to 101 are in use on this machine')
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(('', port))
+        except OSError:
+            return False
+    return True
 
 
 def ros_environment(domain_id: int) -> dict[str, str]:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of a scene through the project's own camera models, with exact depth."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+import os
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ Array = NDArray[np.float64]
 
 # An aerial picture is taken from this height; only a bound, as its rays are parallel.
 _ABOVE_M = 500.0
+_AERIAL_RAYS = 65536
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,16 @@ def render(
     )
 
 
-def render_aerial(scene: Scene, grid: Grid, supersample: int = 2) -> NDArray[np.uint8]:
+def render_aerial(
+    scene: Scene, grid: Grid, supersample: int = 2, workers: int | None = None
+) -> NDArray[np.uint8]:
     """The scene seen from straight above by parallel rays: a true orthophoto, no leaning walls.
 
     Args:
         scene: What there is to see.
         grid: Raster to fill, in the map frame.
         supersample: Rays along each side of a pixel.
+        workers: Threads; as many as there are processors if None. The bytes do not depend on it.
 
     Returns:
         (grid.height, grid.width, 3) uint8 RGB.
@@ -111,10 +117,11 @@ def render_aerial(scene: Scene, grid: Grid, supersample: int = 2) -> NDArray[np.
     k = supersample
     down = np.array([0.0, 0.0, -1.0])
     image = np.empty((grid.height, grid.width, 3), np.uint8)
-    rows = max(1, 65536 // (grid.width * k * k))
+    rows = max(1, _AERIAL_RAYS // (grid.width * k * k))
     inner = (np.arange(k) + 0.5) / k - 0.5
     u = (np.arange(grid.width)[:, None] + inner).ravel()
-    for top in range(0, grid.height, rows):
+
+    def fill(top: int) -> None:
         count = min(rows, grid.height - top)
         v = (np.arange(top, top + count)[:, None] + inner).ravel()
         uv = np.stack(np.meshgrid(u, v), axis=-1)
@@ -124,4 +131,8 @@ def render_aerial(scene: Scene, grid: Grid, supersample: int = 2) -> NDArray[np.
         hits = scene.cast(flat, np.broadcast_to(down, flat.shape), grid.gsd / k, 0.0)
         fine = hits.rgb.reshape(count, k, grid.width, k, 3)
         image[top : top + count] = np.clip(fine.mean(axis=(1, 3)) + 0.5, 0, 255)
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for _ in pool.map(fill, range(0, grid.height, rows)):
+            pass
     return image

@@ -3,6 +3,8 @@
 
 import argparse
 from pathlib import Path
+import signal
+import sys
 import time
 
 from geoloc_core.errors import ConfigError
@@ -38,6 +40,8 @@ def _demo(args: argparse.Namespace) -> int:
         raise ConfigError(f'--duration is {args.duration:g} s: a drive needs at least 20 s')
     if not args.rate > 0:
         raise ConfigError(f'--rate is {args.rate:g}: expected a positive number')
+    # `kill` shall end the node as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     begin = time.monotonic()
     out = Path(args.out)
     metrics = run_demo(

@@ -152,9 +152,9 @@ def even(inputs: RunInputs) -> RunInputs:
 
 def run_live(drive: Path, folder: Path, map_path: Path, found: MountCalibration) -> Score:
     """Even frames in the map of the odd ones, through the node on the ROS graph."""
-    from geoloc_ros.demo_node import NodeProcess, ros_environment
+    from geoloc_ros.demo_node import free_domain, NodeProcess, ros_environment
 
-    environment = ros_environment(20 + os.getpid() % 80)
+    environment = ros_environment(free_domain())
     os.environ.update(environment)
     bag = folder / 'even'
     made = convert(drive, bag, replace(GNSS, camera_rpy_deg=turn_deg(found), every=2))
