@@ -131,7 +131,8 @@ class SensorInputs:
                 stream = STREAMS.get(topic, topic)
                 self._localizer.refusals.pop(stream, None)
                 status = use(message, stamp)
-                reason = self._localizer.refusals.get(stream) or status.value
+                detail = self._localizer.refusals.get(stream)
+                reason = f'{status.value}: {detail}' if detail else status.value
         except GeolocError as error:
             status, reason = Status.BAD_INPUT, str(error)
         if status in KEPT:

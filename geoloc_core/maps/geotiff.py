@@ -238,7 +238,7 @@ def _georeference(path: Path, dataset: Any, crs: str | None) -> CrsGeoreference:
         if dataset.crs is None:
             raise MapError(
                 f'{path} has a geotransform but names no coordinate reference system; give one '
-                "(crs='EPSG:...')"
+                '(parameter map.crs, option --crs: EPSG:...)'
             )
         try:
             stated: str | pyproj.CRS = pyproj.CRS.from_wkt(dataset.crs.to_wkt())

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 import sys
+import threading
 
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -22,6 +23,7 @@ def test_twenty_times_on_and_off(rig, map_path):
     r = rig({'map.path': map_path})
     r.start()
     r.ready(START_NS)
+    threads, timers = threading.active_count(), len(list(r.node.timers))
     for cycle in range(20):
         stamp = START_NS + cycle * S
         r.image(stamp)
@@ -31,6 +33,11 @@ def test_twenty_times_on_and_off(rig, map_path):
         r.image(stamp + 1)
         r.node.trigger_activate()
     assert r.node.session.frame_counts['NO_PRIOR'] >= 20
+    # Nothing is left behind, and nothing is there twice.
+    assert (threading.active_count(), len(list(r.node.timers))) == (threads, timers)
+    for topic in ('image', 'fix', 'odom'):
+        assert r.pub[topic].get_subscription_count() == 1
+    assert r.peer.count_publishers('geoloc/pose') == 1
     r.node.trigger_deactivate()
     for _ in range(3):
         r.node.trigger_cleanup()

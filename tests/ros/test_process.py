@@ -81,3 +81,34 @@ def test_a_bad_parameter_ends_it_with_a_sentence(process, argument, text):
     assert p.returncode == 1, out
     assert text in out
     assert 'Traceback' not in out, out
+
+
+def test_a_parameter_file_that_is_none_ends_it_with_a_sentence(process, tmp_path):
+    path = tmp_path / 'torn.yaml'
+    path.write_text('/**: {ros__parameters: {map: [')
+    p = process('--params-file', str(path))
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 1 and str(path) in out, out
+    assert 'Traceback' not in out, out
+
+
+def test_a_misspelt_parameter_is_told(process, tmp_path):
+    path = tmp_path / 'params.yaml'
+    path.write_text("/**: {ros__parameters: {use_sim_time: false, map: {pth: '/x.tif'}}}")
+    p = process('--params-file', str(path))
+    said = ''.join(read_until(p, 'waits for a lifecycle manager'))
+    assert "there is no parameter 'map.pth'; did you mean 'map.path'?" in said
+    assert 'use_sim_time' not in said
+    p.send_signal(signal.SIGINT)
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 0, out
+
+
+def test_what_cannot_be_configured_is_told_and_the_process_lives(process):
+    p = process('-p', 'autostart:=true', '-p', 'map.path:=/no/such.tif')
+    said = ''.join(read_until(p, 'configure failed'))
+    assert '/no/such.tif does not exist; expected a GeoTIFF' in said
+    assert 'still unconfigured' in said and 'Traceback' not in said
+    p.send_signal(signal.SIGINT)
+    out, _ = p.communicate(timeout=20)
+    assert p.returncode == 0 and 'Traceback' not in out, out
