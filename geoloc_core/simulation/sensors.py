@@ -83,6 +83,10 @@ def _times(trajectory: Trajectory, rate_hz: float) -> Array:
     return np.arange(0.0, trajectory.duration, 1 / rate_hz)
 
 
+def _is_out(model: GnssModel, t: float) -> bool:
+    return any(start <= t < end for start, end in model.outages)
+
+
 def stamp_ns_from(start_ns: int, t: float) -> int:
     """Stamp of a time since the start, s."""
     return start_ns + round(t * 1e9)
@@ -113,23 +117,20 @@ def gnss_fixes(
         slow[i] = memory * slow[i - 1] + np.sqrt(1 - memory**2) * rng.standard_normal(3)
     fast = rng.standard_normal((len(times), 3))
     error = (np.sqrt(model.correlated) * slow + np.sqrt(1 - model.correlated) * fast) * std
-    fixes = []
-    for t, wrong in zip(times, error, strict=True):
-        if any(start <= t < end for start, end in model.outages):
-            continue
-        antenna = se3.transform(trajectory.at(t), model.antenna_in_base) + wrong
-        lat, lon, alt = frame.geodetic_from_enu(antenna)
-        stamp = stamp_ns_from(start_ns, t)
-        fixes.append(GnssFix(stamp, float(lat), float(lon), float(alt), np.diag(std**2)))
-    return fixes
+    kept = np.array([not _is_out(model, t) for t in times], dtype=bool)
+    antenna = np.array([se3.transform(trajectory.at(t), model.antenna_in_base) for t in times])
+    geodetic = frame.geodetic_from_enu((antenna + error)[kept])
+    cov = np.diag(std**2)
+    return [
+        GnssFix(stamp_ns_from(start_ns, t), float(lat), float(lon), float(alt), cov)
+        for t, lat, lon, alt in zip(times[kept], *geodetic, strict=True)
+    ]
 
 
 def outage_stamps(trajectory: Trajectory, model: GnssModel, start_ns: int = 0) -> list[int]:
     """Stamps at which the receiver has to say that it has no fix."""
     return [
-        stamp_ns_from(start_ns, t)
-        for t in _times(trajectory, model.rate_hz)
-        if any(start <= t < end for start, end in model.outages)
+        stamp_ns_from(start_ns, t) for t in _times(trajectory, model.rate_hz) if _is_out(model, t)
     ]
 
 
