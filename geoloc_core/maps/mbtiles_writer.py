@@ -37,7 +37,10 @@ class MbtilesWriter:
         self._uncommitted = 0
         if not path.resolve().parent.is_dir():
             raise MapError(f'there is no folder {path.resolve().parent} to write {path.name} to')
-        self._connection = sqlite3.connect(path)
+        try:
+            self._connection = sqlite3.connect(path)
+        except sqlite3.Error as error:
+            raise MapError(f'{path} cannot be written: {error}') from error
         try:
             self._connection.executescript(_SCHEMA)
             known = self._metadata('geoloc_source')

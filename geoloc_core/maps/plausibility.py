@@ -16,8 +16,8 @@ _LOCAL_EXTENT = 5000.0
 
 _REMEDY = (
     'if its coordinates are local metres, set its crs (parameter map.crs, option --crs) to '
-    "'+proj=aeqd +lat_0=LAT +lon_0=LON' of "
-    'their origin; otherwise assign the right reference system (gdal_edit.py -a_srs)'
+    "'+proj=aeqd +lat_0=LAT +lon_0=LON' of their origin; "
+    'otherwise assign the right reference system (gdal_edit.py -a_srs)'
 )
 
 

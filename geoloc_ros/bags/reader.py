@@ -88,7 +88,8 @@ class BagReader:
         except Exception as error:
             raise BagError(
                 f'{self.path} cannot be read as a bag ({error}); expected a ROS 1 .bag, a rosbag2 '
-                f'folder with metadata.yaml, or a .mcap or .db3 file'
+                'folder with metadata.yaml, or a .mcap or .db3 file; a recording that was cut '
+                'off can often be mended (ros2 bag reindex, mcap recover)'
             ) from error
         self._transforms: TransformBuffer | None = None
 

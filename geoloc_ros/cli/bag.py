@@ -13,7 +13,12 @@ def register(subparsers) -> None:
     parser = subparsers.add_parser('bag', help='look into bags, make one from a KITTI drive')
     commands = parser.add_subparsers(dest='bag_command', metavar='COMMAND', required=True)
 
-    info = commands.add_parser('info', help='topics, rates, and what geoloc can use')
+    info = commands.add_parser(
+        'info',
+        help='topics, rates, and what geoloc can use',
+        description='Lists the topics of a bag with their types and rates, and which of them '
+        'geoloc can use for what: choose among several with --topic KIND=/TOPIC elsewhere.',
+    )
     info.add_argument('bag', help='ROS 1 .bag, rosbag2 folder, .mcap or .db3')
     info.set_defaults(run=_info)
 

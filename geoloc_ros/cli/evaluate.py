@@ -5,7 +5,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from geoloc_core.errors import ConfigError
+from geoloc_core.errors import BagError, ConfigError
 
 
 def register(subparsers) -> None:
@@ -96,9 +96,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     with read_bag(args.bag) as reader:
         inputs = read_inputs(reader, topics, params['frames.base'])
         inputs = inputs.with_frames(inputs.frame_stamps_ns[args.offset :: args.every])
-        has_camera = reader.find('image', topics.image) is not None
-        if not has_camera:
-            sensors = tuple(kind for kind in sensors if kind != 'image')
+        if not len(inputs.frame_stamps_ns):
+            raise BagError(
+                f'{args.bag} has no camera images from number {args.offset} on: nothing to '
+                'localize (geoloc bag info shows what it holds)'
+            )
         map_source = build_map(params)
         pictures = FramePictures(args.out, len(inputs.frame_stamps_ns), args.pictures)
         total = sum(t.count for t in reader.topics.values())

@@ -14,12 +14,23 @@ from geoloc_core.errors import GeolocError
 # heavy imports it when it runs, so that `geoloc --help` stays quick.
 COMMANDS = ('map', 'bag', 'replay', 'evaluate', 'report', 'model', 'demo')
 
+FIRST_STEPS = """first steps:
+  geoloc demo                                 see it work, on a drive it renders itself
+  geoloc bag info DRIVE                       what a bag holds, and what geoloc can use of it
+  geoloc map info MAP                         where a map lies, and whether it can be believed
+  geoloc evaluate DRIVE --map MAP --out OUT   localize a recorded drive, score it, report it
+  geoloc COMMAND --help                       more on a command
+
+The node itself is started with ros2 launch geoloc_ros geoloc.launch.py."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog='geoloc',
         description='Localize a robot against aerial imagery: maps, bags, replay, evaluation.',
+        epilog=FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'geoloc {__version__}')
     parser.add_argument('-v', '--verbose', action='store_true', help='say more while working')
@@ -46,10 +57,20 @@ def main(argv: list[str] | None = None) -> int:
         level=logging.DEBUG if args.verbose else logging.INFO,
         format='%(levelname)s %(name)s: %(message)s',
     )
+    if not args.verbose:
+        # What GDAL says of a file on the way is in our own error, once.
+        logging.getLogger('rasterio').setLevel(logging.ERROR)
     try:
         return int(args.run(args) or 0)
     except GeolocError as error:
         print(f'geoloc: {error}', file=sys.stderr)
+        return 1
+    except OSError as error:
+        # A full disk, a folder that may not be written: theirs to mend, not ours.
+        if args.verbose:
+            raise
+        text = f'{error.filename}: {error.strerror}' if error.filename else str(error)
+        print(f'geoloc: {text}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('geoloc: interrupted', file=sys.stderr)

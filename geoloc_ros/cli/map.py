@@ -26,7 +26,13 @@ def register(subparsers) -> None:
 
 
 def _register_info(commands) -> None:
-    parser = commands.add_parser('info', help='bounds, resolution, reference system, attribution')
+    parser = commands.add_parser(
+        'info',
+        help='bounds, resolution, reference system, attribution',
+        description='Opens a map as the node would (so a map that it refuses is refused here, '
+        'with the reason) and prints where it lies, how fine it is, its reference system and who '
+        'must be named.',
+    )
     map_arguments.add_map(parser)
     parser.add_argument('--picture', type=Path, metavar='FILE', help='write a picture of it too')
     parser.add_argument('--center', metavar='LAT,LON', help='picture of this place only')
@@ -54,7 +60,11 @@ def _register_prefetch(commands) -> None:
 
 def _register_check(commands) -> None:
     parser = commands.add_parser(
-        'check', help='read all of a map and name what is torn; exit code 1 if anything is'
+        'check',
+        help='read all of a map and name what is torn; exit code 1 if anything is',
+        description='Reads every block or tile of a map, or of an area of it, and names what is '
+        'damaged or missing. Do this once before a robot depends on the map. Exit code 1 if '
+        'anything is.',
     )
     map_arguments.add_map(parser)
     map_arguments.add_area(parser)

@@ -2,6 +2,7 @@
 """geoloc map from-drive: an aerial map out of a drive's own camera."""
 
 import argparse
+from pathlib import Path
 
 from geoloc_core.errors import BagError, ConfigError
 
@@ -58,6 +59,9 @@ def _from_drive(args: argparse.Namespace) -> int:
         raise ConfigError('--every must be at least 1 and --offset not negative')
     if not args.gsd > 0 or not args.range > 0:
         raise ConfigError('--gsd and --range must be positive')
+    folder = Path(args.out).resolve().parent
+    if not folder.is_dir():
+        raise ConfigError(f'there is no folder {folder} to write {args.out} to')
     params = parameters(args.params, [], None)
     topics = TopicChoice.of(args.topic)
     datum = None if args.datum is None else Datum(*args.datum)

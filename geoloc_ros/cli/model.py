@@ -13,7 +13,12 @@ def register(subparsers) -> None:
         ('info', info, 'show what a bundle is made for'),
         ('check', check, 'verify a bundle, run it once, compare shapes with its specification'),
     ):
-        command = commands.add_parser(name, help=text)
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=f'A bundle is a folder with model.onnx and model.json, for the parameter '
+            f'model.path. This will {text}.',
+        )
         command.add_argument('bundle', metavar='DIR', help='folder with model.onnx and model.json')
         command.set_defaults(run=run)
 

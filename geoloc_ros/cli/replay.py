@@ -35,7 +35,13 @@ def register(subparsers) -> None:
         metavar='TOPIC',
         help='do not begin before somebody subscribes to these topics of the bag',
     )
-    parser.add_argument('--wait-timeout', type=float, default=30.0, metavar='S')
+    parser.add_argument(
+        '--wait-timeout',
+        type=float,
+        default=30.0,
+        metavar='S',
+        help='give up on --wait-for after this, s',
+    )
     parser.set_defaults(run=_replay)
 
 

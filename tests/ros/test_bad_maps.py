@@ -35,8 +35,9 @@ def diagnosed(r, name, text):
 
 
 def torn(folder):
-    whole = write_map(folder / 'whole.tif', textured(200, 300).transpose(1, 2, 0))
-    data = open(whole, 'rb').read()
+    whole = folder / 'whole.tif'
+    write_map(whole, textured(200, 300).transpose(1, 2, 0))
+    data = whole.read_bytes()
     (folder / 'torn.tif').write_bytes(data[: len(data) * 2 // 3])
     return folder / 'torn.tif'
 
