@@ -145,12 +145,14 @@ def in_child(work) -> list[dict]:
     return json.loads(text)
 
 
-def run(path: Path, config: LocalizerConfig | None = None) -> tuple[list[dict], Localizer]:
-    """All outages of the drive, and the localizer that saw all fixes."""
+def run(
+    path: Path, config: LocalizerConfig | None = None, first_s: float = LEARN_S
+) -> tuple[list[dict], Localizer]:
+    """All outages of the drive from `first_s` on, and the localizer that saw all fixes."""
     events = read_events(path)
     fixes = [event for event in events if isinstance(event, GnssFix)]
     localizer = Localizer(config or LocalizerConfig())
-    due = events[0].stamp_ns + int(LEARN_S * NS)
+    due = events[0].stamp_ns + int(first_s * NS)
     last_start = fixes[-1].stamp_ns - int(WINDOWS_S[0] * NS)
     records = []
     for i, event in enumerate(events):
@@ -195,7 +197,13 @@ def main() -> int:
         return 1
     records, localizer = run(path)
     found = localizer.calibration
-    figures = {f'windows_{w:.0f}s': summary(records, w) for w in WINDOWS_S}
+    figures = {}
+    for window in WINDOWS_S:
+        figures[f'windows_{window:.0f}s'] = summary(records, window)
+    # The same with other starts: how much the figures owe to where the windows happen to lie.
+    shifted, _ = run(path, first_s=LEARN_S + 0.5 * EVERY_S)
+    for window in WINDOWS_S:
+        figures[f'shifted_windows_{window:.0f}s'] = summary(shifted, window)
     figures['calibration'] = {
         'wheel_scale': found.scale,
         'wheel_scale_std': found.std_scale,
