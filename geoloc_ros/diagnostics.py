@@ -23,12 +23,14 @@ class InputMonitor:
 
     Args:
         topic: Its name, for people.
-        expected: Whether silence is worth a warning.
+        expected: Whether silence from the start is worth a warning.
+        continuous: Whether silence after the first message is.
     """
 
-    def __init__(self, topic: str, expected: bool) -> None:
+    def __init__(self, topic: str, expected: bool, continuous: bool = True) -> None:
         self.topic = topic
         self.expected = expected
+        self.continuous = continuous
         self.received = 0
         self.refused: Counter[str] = Counter()
         self.last_reason = ''
@@ -85,8 +87,9 @@ class InputMonitor:
         """What is wrong with this input now, or ''."""
         values = self.values()
         if not self.received:
-            return f'nothing received on {self.topic}' if self.expected else ''
-        if values['age_s'] > WINDOW_S:
+            text = f'nothing received on {self.topic}: is it published, is it remapped?'
+            return text if self.expected else ''
+        if self.continuous and values['age_s'] > WINDOW_S:
             return f'{self.topic} is silent for {values["age_s"]:.0f} s'
         return ''
 

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
 from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_core.types import Status
 from geoloc_ros import assembly
-from geoloc_ros.diagnostics import Complaints, Durations, InputMonitor
+from geoloc_ros.diagnostics import Complaints, Durations, InputMonitor, WINDOW_S
 from geoloc_ros.frames import FramePipeline, FrameReport, INTERNAL_ERROR
 from geoloc_ros.health import health
 from geoloc_ros.inputs import SensorInputs, StampGuard, TOPICS
@@ -67,7 +67,8 @@ class Session:
             self._log.info(text + ', extrinsics come from parameters')
         self.complaints = Complaints(self._log.warning)
         self.monitors = {
-            topic: InputMonitor(topic, expected) for topic, expected in TOPICS.items()
+            topic: InputMonitor(topic, expected, topic != 'initialpose')
+            for topic, expected in TOPICS.items()
         }
         self.durations = Durations()
         self.frame_counts: dict[str, int] = {}
@@ -88,6 +89,7 @@ class Session:
         if self.map_source is None:
             self._log.warning('map.path is not set: images cannot be matched')
         self._resets = 0
+        self._started = 0.0
         self._guard = StampGuard(self.now_ns, params['time.max_ahead_s'])
         self._sensors = SensorInputs(
             params, self.localizer, mounts, self._guard, self.monitors, self.complaints
@@ -106,6 +108,7 @@ class Session:
         self._samples = OrderedWorker(self._sample_failed, self._samples_lost)
         self._frames = LatestWorker(self._process, self._dropped, self._failed)
         self.outputs.restart()
+        self._started = time.monotonic()
         self._timers.append(
             self._node.create_timer(
                 1.0 / self._params['output.odometry_rate_hz'], self._publish_present
@@ -191,13 +194,17 @@ class Session:
                 yield self._node.create_subscription(tf_message, topic, callback, qos)
 
     def _subscription(self, kind: type, topic: str, callback: Any, qos: QoSProfile) -> Any:
-        return self._node.create_subscription(
+        subscription = self._node.create_subscription(
             kind,
             topic,
             callback,
             qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        # People look for the name that remapping and transport have made of it.
+        kept_as = topic.removesuffix('/compressed').removesuffix('/compressedDepth')
+        self.monitors[kept_as].topic = subscription.topic_name
+        return subscription
 
     def _on_sample(self, monitor: InputMonitor, use: Any, message: Any) -> None:
         if self._samples is not None:
@@ -321,6 +328,11 @@ class Session:
             self.complaints.add(
                 'map_to_odom', f'{others} other publisher of this topic: stop one of both'
             )
+        if time.monotonic() - self._started > WINDOW_S:
+            for topic, monitor in self.monitors.items():
+                complaint = monitor.complaint()
+                if complaint:
+                    self.complaints.add(topic, complaint)
         while self.localizer.events:
             self.complaints.add('localizer', self.localizer.events.popleft())
         newest = self._guard.newest_ns

@@ -209,24 +209,3 @@ def test_nothing_is_published_before_there_is_an_estimate(rig, map_path):
     status, reasons = r.status_of(START_NS)
     assert status == 'NO_PRIOR' and reasons
     assert not r.got['geoloc/pose']
-
-
-@pytest.mark.parametrize(
-    ('content', 'text'),
-    [(None, 'does not exist'), (b'II*\0 torn', 'torn.tif')],
-)
-def test_maps_that_cannot_be_opened(rig, tmp_path, content, text):
-    path = tmp_path / 'torn.tif'
-    if content is not None:
-        path.write_bytes(content)
-    r = rig({'map.path': str(path)})
-    r.node.trigger_configure()
-    assert r.node.session is None
-    r.wait(
-        lambda: any(
-            s.level == b'\x02' and text in s.message
-            for d in r.got['/diagnostics']
-            for s in d.status
-        ),
-        'an error in diagnostics',
-    )

@@ -9,8 +9,7 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from rcl_interfaces.msg import Log
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 
@@ -22,19 +21,25 @@ S = 10**9
 
 @pytest.fixture
 def localized(rig, map_path):
-    """A node that is localized, with a map, and whose log is heard."""
+    """A node that is localized, with a map, and whose warnings are heard."""
     r = rig({'map.path': map_path, 'depth.enabled': True, 'depth.wait_s': 0.0})
-    # What was said before the listener was found is sent to it afterwards.
-    log_qos = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    r.listen('/rosout', Log, log_qos)
     r.start()
+    listen(r)
     r.localize(START_NS)
     r.ready(START_NS)
     return r
 
 
+def listen(r):
+    # Not by /rosout: rcl keeps one publisher a process for nodes of the same name.
+    r.said = []
+    complaints = r.node.session.complaints
+    say = complaints._say
+    complaints._say = lambda text: (r.said.append(text), say(text))
+
+
 def told(r, text):
-    r.wait(lambda: any(text in m.msg for m in list(r.got['/rosout'])), f'{text!r} in the log')
+    r.wait(lambda: any(text in each for each in list(r.said)), f'{text!r} in the log')
 
 
 def seen_from(r, x):
@@ -207,3 +212,19 @@ def test_a_second_publisher_of_map_to_odom_on_tf_is_told(localized):
         ),
         'a warning',
     )
+
+
+def test_silence_is_told_by_the_name_of_the_topic(rig, monkeypatch):
+    from geoloc_ros import diagnostics, session
+
+    monkeypatch.setattr(diagnostics, 'WINDOW_S', 0.3)
+    monkeypatch.setattr(session, 'WINDOW_S', 0.3)
+    r = rig({'image.transport': 'compressed'})
+    r.start()
+    listen(r)
+    r.localize(START_NS)
+    told(r, 'nothing received on /image/compressed: is it published')
+    told(r, 'nothing received on /camera_info')
+    told(r, '/odom is silent for')
+    # An initial pose is given once; nobody waits for a fix where there never was one.
+    assert not any('/initialpose is' in each or '/fix' in each for each in r.said)
