@@ -239,10 +239,12 @@ class Session:
             self.complaints.add('depth/image', str(error))
 
     def _on_tf(self, static: bool, message: Any) -> None:
+        topic = '/tf_static' if static else '/tf'
         for error in self._buffer.add(message, static):
-            self.complaints.add('/tf_static' if static else '/tf', str(error))
-        if not static and self.outputs.authority.seen(message):
-            self.complaints.add('/tf', 'somebody else publishes map -> odom too: stop one of both')
+            self.complaints.add(topic, str(error))
+        # Where geoloc does not publish it, somebody else is expected to.
+        if self._params['output.publish_tf'] and self.outputs.authority.seen(message):
+            self.complaints.add(topic, 'somebody else publishes map -> odom too: stop one of both')
 
     # ---- a frame ----
 

@@ -198,12 +198,14 @@ def test_torn_compressed_images_cost_their_frame_alone(rig, map_path):
         assert status == expected and (status == 'OK' or reasons), reasons
 
 
-def test_a_second_publisher_of_map_to_odom_on_tf_is_told(localized):
+@pytest.mark.parametrize('static', [False, True])
+def test_a_second_publisher_of_map_to_odom_on_tf_is_told(localized, static):
     r = localized
     # What the /tf callback is given; tf2_msgs is not among the wheels.
     foreign = messages.transform_message(np.eye(4), START_NS, 'map', 'odom')
-    r.node.session._on_tf(False, SimpleNamespace(transforms=[foreign]))
-    told(r, 'somebody else publishes map -> odom too: stop one of both')
+    r.node.session._on_tf(static, SimpleNamespace(transforms=[foreign]))
+    topic = '/tf_static' if static else '/tf'
+    told(r, f'{topic}: somebody else publishes map -> odom too: stop one of both')
     r.wait(
         lambda: any(
             s.name == 'geoloc: transforms' and s.level == b'\x01' and 'somebody else' in s.message
