@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+# Read by rclpy's generated messages once, when the first of them is imported: wrong types then fail
+# here instead of reaching the wire as damaged memory.
+os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
+
 # Real data is never committed: it lies beside the checkout, or where GEOLOC_DATA says.
 DATA_ROOT = Path(
     os.environ.get('GEOLOC_DATA', Path(__file__).resolve().parents[2] / 'shared' / 'data')
