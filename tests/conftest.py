@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-# Read by rclpy's generated messages once, when the first of them is imported: wrong types then fail
-# here instead of reaching the wire as damaged memory.
+# The first is read once, when a generated message class is first imported: wrong types then fail
+# by name instead of reaching the wire as damaged memory.
 os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
 
 # Real data is never committed: it lies beside the checkout, or where GEOLOC_DATA says.
 DATA_ROOT = Path(

@@ -1,12 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the tests that need rclpy."""
 
-import os
-
-# Read when a message class is first imported: with it, setters refuse wrong types by name.
-os.environ.setdefault('ROS_PYTHON_CHECK_FIELDS', '1')
-os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-
 import pytest
 
 
