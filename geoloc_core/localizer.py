@@ -289,12 +289,15 @@ class Localizer:
         if mean is not None and cov3 is not None:
             if not np.all(np.isfinite(mean)) or not is_usable(cov3, 3):
                 return Status.BAD_INPUT, 'measured pose is not finite'
-            found = self._estimator.predict(measured.stamp_ns)
-            if not isinstance(found, Prediction):
-                return found
-            # What the measurement does not speak of stays where the estimate has it.
-            roll, pitch, _ = se3.rpy_from(found.T)
-            T = se3.from_planar(mean[0], mean[1], mean[2], float(found.T[2, 3]), roll, pitch)
+            rest = measured.T_map_base
+            if rest is None:
+                found = self._estimator.predict(measured.stamp_ns)
+                if not isinstance(found, Prediction):
+                    return found
+                rest = found.T
+            # What the measurement does not speak of stays where the prior had it.
+            roll, pitch, _ = se3.rpy_from(rest)
+            T = se3.from_planar(mean[0], mean[1], mean[2], float(rest[2, 3]), roll, pitch)
             cov = np.diag([0.0, 0.0, UNOBSERVED_M, UNOBSERVED_RAD, UNOBSERVED_RAD, 0.0]) ** 2
             cov[np.ix_([0, 1, 5], [0, 1, 5])] = cov3
             return self._estimator.push_pose(measured.stamp_ns, T, cov, 3)
