@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lays a dead-reckoned track over GNSS fixes: the pose at its end, wheel scale and gyro bias.
 
-Robust generalised least squares. A receiver's errors stay alike for seconds, so the residuals are
-whitened as a first-order Gauss-Markov process; fixes in quick succession then count as the few
-independent ones they are.
+Robust generalised least squares. A receiver's error is in part alike for seconds and in part new
+with each fix. The residuals are whitened with the covariance of that sum, so that fixes in quick
+succession neither count as many independent positions nor as exact displacements.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 
 STARTS = 8
 CAUCHY_WIDTH = 2.0
+# Share of a fix's variance that is new with each fix. No receiver tells it: taken as nothing, the
+# differences of noisy fixes would pass for exact and the yaw for far better than it is.
+FRESH_SHARE = 0.5
 OUTLIER_SIGMAS = 4.0
 # Median of the squared length of a standard normal vector of two dimensions.
 CHI2_MEDIAN = 1.386
@@ -114,22 +117,26 @@ def _jacobian(track: Track, p: Array) -> Array:
     return np.stack(columns, axis=-1)
 
 
+def _whitener(times: Array, correlation_s: float) -> Array:
+    """(M, M) that makes unit-variance errors at these times, s, independent of each other."""
+    if correlation_s <= 0.0:
+        return np.eye(len(times))
+    alike = np.exp(-np.abs(times[:, None] - times[None, :]) / correlation_s)
+    cov = (1.0 - FRESH_SHARE) * alike + FRESH_SHARE * np.eye(len(times))
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(cov)))
+
+
 def _solve(
     track: Track, p: Array, prior: Array, prior_std: Array, correlation_s: float, steps: int
 ) -> tuple[Array, Array, float]:
     """Gauss-Newton with a Cauchy kernel; returns parameters, covariance (5, 5) and cost."""
-    times = track.times[track.fix_nodes]
-    rho = np.zeros(len(times))
-    if correlation_s > 0.0:
-        rho[1:] = np.exp(-np.diff(times) / correlation_s)
-    white = 1.0 / np.sqrt(np.maximum(1.0 - rho**2, 1e-6))
+    whiten = _whitener(track.times[track.fix_nodes], correlation_s)
     information = np.diag(1.0 / prior_std**2)
     cov, cost = np.eye(5), np.inf
     for _ in range(steps):
         r = (_predict(track, p) - track.fixes) / track.std[:, None]
         J = _jacobian(track, p) / track.std[:, None, None]
-        r[1:], J[1:] = r[1:] - rho[1:, None] * r[:-1], J[1:] - rho[1:, None, None] * J[:-1]
-        r, J = r * white[:, None], J * white[:, None, None]
+        r, J = whiten @ r, np.einsum('mn,nik->mik', whiten, J)
         squared = (r**2).sum(axis=1) / CAUCHY_WIDTH**2
         w = 1.0 / (1.0 + squared)
         H = np.einsum('mik,m,mil->kl', J, w, J) + np.diag([1e-9, 1e-9, 1e-9, 0, 0])
