@@ -104,6 +104,6 @@ def test_a_first_yaw_is_as_sure_as_it_says_whatever_the_fixes_errors_are_made_of
         track = Track(times - times[-1], poses, nodes, fixes, np.full(33, 4.0), np.zeros(2))
         found = align(track, 20.0, (1.0, 0.0), (0.03, 0.001))
         errors.append(found.yaw / np.sqrt(found.cov[2, 2]))
-    # One would be perfect. With FRESH_SHARE near 0 the same gives 4.8 and 5.9 for the mixed and the
+    # One would be perfect. With FRESH_SHARE near 0 it is 4.8 and 5.9 for the mixed and the
     # white errors: a first yaw far too sure of itself.
     assert 0.1 < np.mean(np.square(errors)) < 2.5
