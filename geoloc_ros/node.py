@@ -247,8 +247,7 @@ def _descriptor(declared: Parameter) -> ParameterDescriptor:
     return descriptor
 
 
-def _spin(node: GeolocNode) -> None:
-    executor = SingleThreadedExecutor()
+def _spin(node: GeolocNode, executor: SingleThreadedExecutor) -> None:
     executor.add_node(node)
     while rclpy.ok():
         try:
@@ -274,6 +273,9 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args)
         begun = True
+        # Before the long work of coming up: a signal that ends the context meanwhile would leave
+        # a half-made executor, which complains when it is collected.
+        executor = SingleThreadedExecutor()
         node = GeolocNode()
         if not node.get_parameter('autostart').value:
             node.get_logger().info(
@@ -282,7 +284,7 @@ def main(args: list[str] | None = None) -> int:
             )
         elif node.trigger_configure() == SUCCESS:
             node.trigger_activate()
-        _spin(node)
+        _spin(node, executor)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (
