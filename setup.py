@@ -28,7 +28,7 @@ setup(
     maintainer='geoloc maintainers',
     maintainer_email='maintainers@geoloc.invalid',
     python_requires='>=3.10,<3.13',
-    packages=find_packages(include=['geoloc_core*', 'geoloc_ros*']),
+    packages=find_packages(include=['geoloc_core*', 'geoloc_ros*', 'training*']),
     package_data={
         'geoloc_core.visualization': ['assets/*', 'assets/**/*'],
         'geoloc_core': ['py.typed'],
@@ -59,7 +59,8 @@ setup(
     extras_require={
         'ros': ROS_WHEELS,
         'onnx': ['onnxruntime>=1.17'],
-        'sim': ['embreex>=2.17.7', 'trimesh>=4'],
+        'sim': ['embreex>=2.17.7', 'trimesh>=4', 'numba>=0.59'],
+        'train': ['torch>=2.2'],
         'viz': ['matplotlib>=3.5'],
         'test': [
             'pytest>=7.4',
@@ -79,5 +80,7 @@ setup(
             'geoloc = geoloc_ros.cli.main:main',
             'geoloc_node = geoloc_ros.node:main',
         ],
+        # Commands of `geoloc` that live outside the robot's package: modules with `register`.
+        'geoloc.commands': ['data = training.data_command'],
     },
 )

@@ -31,3 +31,7 @@ class BundleError(GeolocError):
 
 class BagError(GeolocError):
     """A bag that cannot be read or lacks what was asked of it."""
+
+
+class DataError(GeolocError):
+    """A data set that is incomplete, damaged or not laid out as its publisher lays it out."""
