@@ -19,7 +19,7 @@ from geoloc_core.geometry.cameras import (
     PinholeCamera,
 )
 from geoloc_core.geometry.geodesy import EnuFrame
-from geoloc_core.simulation.renderer import render, Rendering
+from geoloc_core.simulation.render.renderer import render, Rendering
 from geoloc_core.simulation.sensors import (
     gnss_fixes,
     GnssModel,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The city's ground as one picture: grass, pavements, asphalt with its wear, and road markings."""
+"""Paints the city's ground: grass, pavements, asphalt with its wear, and road markings."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from geoloc_core.simulation.city import City, PARKING_M, PAVEMENT_M, Street
 from geoloc_core.simulation.polyline import Polyline
-from geoloc_core.simulation.textures import Float32, fractal_noise, MipTexture
+from geoloc_core.simulation.render.ground import Ground
+from geoloc_core.simulation.render.textures import fractal_noise
 
 Array = NDArray[np.float64]
 Color = tuple[float, float, float]
@@ -19,53 +20,6 @@ _CROSSING_WIDTH_M = 3.0
 _WHITE = (222.0, 222.0, 216.0)
 # Fractions of a pixel that cv2 draws with.
 _SHIFT = 4
-_DETAIL_GSD = 0.02
-
-
-class Ground:
-    """What the ground looks like anywhere, seen at any size of pixel.
-
-    Convention: a raster row runs east, rows go north to south, as in `Grid`.
-    """
-
-    def __init__(self, canvas: NDArray[np.uint8], half_extent: float, seed: int) -> None:
-        """Takes the painted picture.
-
-        Args:
-            canvas: (S, S, 3) uint8 RGB over [-half_extent, half_extent] squared.
-            half_extent: m.
-            seed: Of the fine grain.
-        """
-        self.half_extent = half_extent
-        self.gsd = 2 * half_extent / canvas.shape[0]
-        self._albedo = MipTexture(canvas)
-        rng = np.random.default_rng([seed, 11])
-        grain = fractal_noise(rng, 1024, (1, 2, 4, 16), tileable=True, exponent=0.1)
-        tile = np.clip(128 + 14 * grain, 0, 255).astype(np.uint8)
-        self._grain = MipTexture(tile, cv2.BORDER_WRAP, levels=6)
-
-    def albedo(self, x: Float32, y: Float32, footprint_m: Float32) -> Float32:
-        """Colours of places on the ground.
-
-        Args:
-            x: (N,) east, m.
-            y: (N,) north, m.
-            footprint_m: (N,) size of the ground that the camera's pixel covers, m.
-
-        Returns:
-            (N, 3) float32, 0..255.
-        """
-        scale = np.float32(1 / self.gsd)
-        half = np.float32(self.half_extent)
-        u = (x + half) * scale - np.float32(0.5)
-        v = (half - y) * scale - np.float32(0.5)
-        colour = self._albedo.sample(u, v, footprint_m * scale).astype(np.float32)
-        return colour * self.grain(x, y, footprint_m)[:, None]
-
-    def grain(self, a: Float32, b: Float32, footprint_m: Float32) -> Float32:
-        """Fine roughness of any surface, as a factor (N,) around 1, at metric places (a, b)."""
-        scale = np.float32(1 / _DETAIL_GSD)
-        return self._grain.sample(a * scale, b * scale, footprint_m * scale) * np.float32(1 / 128)
 
 
 def paint_ground(city: City, seed: int, gsd: float = 0.05) -> Ground:

@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Triangles of the city, each with what the shader must know about its surface."""
 
-from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geoloc_core.simulation.city import Building, Car, City, Tree
+from geoloc_core.simulation.render.labels import Label
+from geoloc_core.simulation.render.materials import DEFAULT_LABEL, Material
 
 Array = NDArray[np.float64]
 Color = tuple[float, float, float]
 
 # The ground reaches far beyond the city, so that a horizon closes every street.
 _GROUND_EXTENT_M = 4000.0
-
-
-class Material(IntEnum):
-    """How a triangle is shaded."""
-
-    GROUND = 0
-    WALL = 1
-    ROOF = 2
-    CROWN = 3
-    PLAIN = 4
 
 
 class Mesh:
@@ -37,6 +28,7 @@ class Mesh:
         offset: (M,) float64, of the plane normal . x = offset, m.
         kind: (M,) uint8 facade pattern of walls.
         wall_axis: (M, 3) float32 (tx, ty, s0): distance along a wall is tx x + ty y + s0, m.
+        label: (M,) uint8, a `Label`; the ground's texels have their own.
         crown_center: (M, 3) float32 middle of the tree crown a triangle belongs to.
     """
 
@@ -46,6 +38,7 @@ class Mesh:
         self.material = np.concatenate(pieces.material)
         self.rgb = np.concatenate(pieces.rgb)
         self.kind = np.concatenate(pieces.kind)
+        self.label = np.concatenate(pieces.label)
         self.wall_axis = np.concatenate(pieces.wall_axis)
         self.crown_center = np.concatenate(pieces.crown_center)
         a, b, c = self.triangles[:, 0], self.triangles[:, 1], self.triangles[:, 2]
@@ -63,6 +56,7 @@ class MeshBuilder:
         self.material: list[NDArray[np.uint8]] = []
         self.rgb: list[NDArray[np.float32]] = []
         self.kind: list[NDArray[np.uint8]] = []
+        self.label: list[NDArray[np.uint8]] = []
         self.wall_axis: list[NDArray[np.float32]] = []
         self.crown_center: list[NDArray[np.float32]] = []
 
@@ -75,14 +69,20 @@ class MeshBuilder:
         kind: int = 0,
         wall_axis: ArrayLike = (0.0, 0.0, 0.0),
         crown_center: ArrayLike = (0.0, 0.0, 0.0),
+        label: Label | None = None,
     ) -> None:
-        """Adds triangles (M, 3, 3) of one surface; see `Mesh` for the rest."""
+        """Adds triangles (M, 3, 3) of one surface; see `Mesh` for the rest.
+
+        A surface without a label gets the one its material most often has.
+        """
+        named = DEFAULT_LABEL[material] if label is None else label
         corners = np.asarray(triangles, np.float64).reshape(-1, 3, 3)
         m = len(corners)
         self.triangles.append(corners)
         self.material.append(np.full(m, material, np.uint8))
         self.rgb.append(np.tile(np.asarray(rgb, np.float32), (m, 1)))
         self.kind.append(np.full(m, kind, np.uint8))
+        self.label.append(np.full(m, named, np.uint8))
         self.wall_axis.append(np.tile(np.asarray(wall_axis, np.float32), (m, 1)))
         self.crown_center.append(np.tile(np.asarray(crown_center, np.float32), (m, 1)))
 

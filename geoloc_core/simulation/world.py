@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city import City, make_city
-from geoloc_core.simulation.facades import Facades
-from geoloc_core.simulation.ground import Ground, paint_ground
+from geoloc_core.simulation.ground import paint_ground
 from geoloc_core.simulation.mesh import build_mesh
-from geoloc_core.simulation.renderer import render_aerial
-from geoloc_core.simulation.scene import Light, Scene
+from geoloc_core.simulation.render.appearance import Light
+from geoloc_core.simulation.render.facades import Facades
+from geoloc_core.simulation.render.ground import Ground
+from geoloc_core.simulation.render.renderer import render_aerial
+from geoloc_core.simulation.render.scene import Scene
 
 # Another hour of the day, a thinner sun and a camera with other colours.
 AERIAL_LIGHT = Light(

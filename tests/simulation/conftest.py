@@ -7,8 +7,8 @@ import pytest
 
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.simulation.city import City
-from geoloc_core.simulation.facades import Facades
-from geoloc_core.simulation.ground import Ground
+from geoloc_core.simulation.render.facades import Facades
+from geoloc_core.simulation.render.ground import Ground
 from geoloc_core.simulation.world import make_world, World
 
 HALF = 32.0

@@ -9,7 +9,7 @@ from rasterio.warp import transform as warp
 
 from geoloc_core.geometry import geodesy
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.renderer import render_aerial
+from geoloc_core.simulation.render.renderer import render_aerial
 from geoloc_core.simulation.world import aerial_image, make_world, write_geotiff
 from tests.simulation.conftest import MARKER_XY
 

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.simulation.facades import Facades
-from geoloc_core.simulation.ground import Ground
-from geoloc_core.simulation.mesh import Material, Mesh
-from geoloc_core.simulation.textures import Float32, remap_points
+from geoloc_core.simulation.mesh import Mesh
+from geoloc_core.simulation.render.appearance import Appearance, Light
+from geoloc_core.simulation.render.facades import Facades
+from geoloc_core.simulation.render.ground import Ground
+from geoloc_core.simulation.render.materials import Material
+from geoloc_core.simulation.render.textures import Float32, remap_points
 
 Array = NDArray[np.float64]
 
@@ -25,35 +27,6 @@ _MISS = -1
 
 
 @dataclass(frozen=True)
-class Light:
-    """Sun and sky.
-
-    Attributes:
-        azimuth: Direction towards the sun, rad, 0 = east, counter-clockwise.
-        elevation: rad over the horizon.
-        sun: Strength of direct light, as a factor on a surface facing it.
-        sky: Strength of the light from all sides.
-        tint: (3,) factor on red, green, blue.
-        haze_m: Distance over which 63 % of a colour fades into the sky's.
-    """
-
-    azimuth: float = 2.2
-    elevation: float = 0.75
-    sun: float = 0.85
-    sky: float = 0.42
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    haze_m: float = 1400.0
-
-    @property
-    def direction(self) -> Array:
-        """Unit vector (3,) towards the sun, map frame."""
-        c = np.cos(self.elevation)
-        return np.array(
-            [c * np.cos(self.azimuth), c * np.sin(self.azimuth), np.sin(self.elevation)]
-        )
-
-
-@dataclass(frozen=True)
 class Hits:
     """What rays met.
 
@@ -61,18 +34,26 @@ class Hits:
         range_m: (N,) float64 distance along the ray, inf where it met nothing.
         triangle: (N,) int64 index into the mesh, -1 where it met nothing.
         rgb: (N, 3) float32, 0..255 and beyond.
+        label: (N,) uint8 `Label`.
+        normal: (N, 3) float32 unit normal towards the viewer, 0 where it met nothing.
     """
 
     range_m: Array
     triangle: NDArray[np.int64]
     rgb: Float32
+    label: NDArray[np.uint8]
+    normal: Float32
 
 
 class Scene:
     """A mesh with its surfaces under one light."""
 
     def __init__(
-        self, mesh: Mesh, ground: Ground, facades: Facades, light: Light | None = None
+        self,
+        mesh: Mesh,
+        ground: Ground,
+        facades: Facades,
+        appearance: Appearance | Light | None = None,
     ) -> None:
         """Builds the search tree and the shadows on the ground.
 
@@ -80,12 +61,15 @@ class Scene:
             mesh: Triangles.
             ground: Colours of the ground plane.
             facades: Patterns of the walls.
-            light: Sun and sky; a clear day if None.
+            appearance: The day, or only its light; a clear summer's day if None.
         """
         from embreex.mesh_construction import TriangleMesh
         from embreex.rtcore_scene import EmbreeScene
 
-        self.light = light or Light()
+        if isinstance(appearance, Light):
+            appearance = Appearance(light=appearance)
+        self.appearance = appearance or Appearance()
+        self.light = self.appearance.light
         self._mesh = mesh
         self._ground = ground
         self._facades = facades
@@ -120,11 +104,17 @@ class Scene:
             np.concatenate([p.range_m for p in parts]),
             np.concatenate([p.triangle for p in parts]),
             np.concatenate([p.rgb for p in parts]),
+            np.concatenate([p.label for p in parts]),
+            np.concatenate([p.normal for p in parts]),
         )
 
     def material_of(self, triangle: NDArray[np.int64]) -> NDArray[np.int64]:
         """`Material` of triangles of any shape of array; -1 where there is none (the sky)."""
         return np.where(triangle == _MISS, _MISS, self._mesh.material[triangle].astype(np.int64))
+
+    def with_traffic(self, mesh: Mesh) -> 'Scene':
+        """The same scene with movers; the static search tree and textures are shared."""
+        raise NotImplementedError
 
     def is_lit(self, points: Array, normals: Array | Float32) -> NDArray[np.bool_]:
         """Which points (N, 3) with outward normals (N, 3) the sun reaches."""
@@ -164,9 +154,11 @@ class Scene:
         triangle = np.asarray(found).astype(np.int64)
         rgb = self._sky(directions.astype(np.float32))
         range_m = np.full(len(triangle), np.inf)
+        label = np.zeros(len(triangle), np.uint8)
+        normals = np.zeros((len(triangle), 3), np.float32)
         hit = np.flatnonzero(triangle != _MISS)
         if not len(hit):
-            return Hits(range_m, triangle, rgb)
+            return Hits(range_m, triangle, rgb, label, normals)
         met = triangle[hit]
         rays = directions[hit]
         normal = mesh.normal[met]
@@ -176,6 +168,11 @@ class Scene:
         distance = (mesh.offset[met] - np.einsum('ij,ij->i', normal, origins[hit])) / facing
         points = origins[hit] + distance[:, None] * rays
         range_m[hit] = distance
+        normals[hit] = np.where(facing[:, None] > 0, -normal, normal)
+        label[hit] = mesh.label[met]
+        flat = hit[mesh.material[met] == Material.GROUND]
+        where = points[mesh.material[met] == Material.GROUND]
+        label[flat] = self._ground.label_at(where[:, 0], where[:, 1])
         width = footprint_m + footprint_rad * distance.astype(np.float32)
         # A slanted surface fills a pixel with more of itself; the square root is the middle way
         # between blur across and flicker along.
@@ -183,7 +180,7 @@ class Scene:
         colour = self._surface(met, points, rays.astype(np.float32), width)
         fade = np.exp(distance * (-1 / self.light.haze_m)).astype(np.float32)[:, None]
         rgb[hit] = colour * fade + rgb[hit] * (1 - fade)
-        return Hits(range_m, triangle, rgb)
+        return Hits(range_m, triangle, rgb, label, normals)
 
     def _sky(self, rays: Float32) -> Float32:
         """Colour (N, 3) of the sky along rays (N, 3)."""

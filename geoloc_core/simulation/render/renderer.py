@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 import os
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.scene import Scene
+from geoloc_core.simulation.render.scene import Scene
 
 Array = NDArray[np.float64]
 
@@ -29,12 +30,14 @@ class Rendering:
         range_m: (H, W) float32 distance from the camera's centre along the ray, NaN for the sky.
         depth_m: (H, W) float32 z-coordinate in the optical frame, NaN for the sky.
         triangle: (H, W) int64 index of the triangle in the mesh, -1 for the sky.
+        labels: (H, W) uint8 `Label`.
     """
 
     image: NDArray[np.uint8]
     range_m: NDArray[np.float32]
     depth_m: NDArray[np.float32]
     triangle: NDArray[np.int64]
+    labels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,13 @@ def _rays(camera: AbstractCamera) -> _Rays:
 
 
 def render(
-    scene: Scene, camera: AbstractCamera, T_map_camera: Array, noise_seed: int | None = None
+    scene: Scene,
+    camera: AbstractCamera,
+    T_map_camera: Array,
+    *,
+    samples: int = 4,
+    noise_seed: int | None = None,
+    workers: int = 1,
 ) -> Rendering:
     """Takes a picture.
 
@@ -68,7 +77,9 @@ def render(
         scene: What there is to see.
         camera: Any camera that can turn pixels into rays.
         T_map_camera: (4, 4) camera optical frame -> map.
+        samples: Rays through a pixel on an edge; 1 for no anti-aliasing.
         noise_seed: Adds the sensor's noise, the same for the same seed; none if None.
+        workers: Threads for this one picture. The bytes do not depend on it.
 
     Returns:
         The picture with range and depth.
@@ -92,30 +103,71 @@ def render(
     depth_m[rays.inside] = seen * rays.optical[:, 2]
     triangle = np.full(count, -1, np.int64)
     triangle[rays.inside] = hits.triangle
+    labels = np.zeros(count, np.uint8)
+    labels[rays.inside] = hits.label
     return Rendering(
         image.reshape(*shape, 3),
         range_m.reshape(shape),
         depth_m.reshape(shape),
         triangle.reshape(shape),
+        labels.reshape(shape),
     )
 
 
+@overload
 def render_aerial(
-    scene: Scene, grid: Grid, supersample: int = 2, workers: int | None = None
-) -> NDArray[np.uint8]:
-    """The scene seen from straight above by parallel rays: a true orthophoto, no leaning walls.
+    scene: Scene,
+    grid: Grid,
+    supersample: int = 2,
+    workers: int | None = None,
+    *,
+    lean: tuple[float, float] = (0.0, 0.0),
+    with_labels: Literal[False] = False,
+) -> NDArray[np.uint8]: ...
+
+
+@overload
+def render_aerial(
+    scene: Scene,
+    grid: Grid,
+    supersample: int = 2,
+    workers: int | None = None,
+    *,
+    lean: tuple[float, float] = (0.0, 0.0),
+    with_labels: Literal[True],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]: ...
+
+
+def render_aerial(
+    scene: Scene,
+    grid: Grid,
+    supersample: int = 2,
+    workers: int | None = None,
+    *,
+    lean: tuple[float, float] = (0.0, 0.0),
+    with_labels: bool = False,
+) -> NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The scene seen from above by parallel rays: a true orthophoto unless it leans.
 
     Args:
         scene: What there is to see.
         grid: Raster to fill, in the map frame.
         supersample: Rays along each side of a pixel.
         workers: Threads; as many as there are processors if None. The bytes do not depend on it.
+        lean: (dx, dy) by which a point is shifted in the picture for each metre of its height, as
+            in a picture from beside; the ground stays in place.
+        with_labels: Give the `Label` of every pixel's middle, too.
 
     Returns:
-        (grid.height, grid.width, 3) uint8 RGB.
+        (grid.height, grid.width, 3) uint8 RGB; with labels (grid.height, grid.width) uint8 after
+        it if asked for.
     """
     k = supersample
-    down = np.array([0.0, 0.0, -1.0])
+    # A roof h above the ground shows where the ray meets z = 0: h (dx, dy) away from its place.
+    down = np.array([lean[0], lean[1], -1.0])
+    down /= np.linalg.norm(down)
+    start = np.array([-lean[0] * _ABOVE_M, -lean[1] * _ABOVE_M])
+    labels = np.zeros((grid.height, grid.width), np.uint8)
     image = np.empty((grid.height, grid.width, 3), np.uint8)
     rows = max(1, _AERIAL_RAYS // (grid.width * k * k))
     inner = (np.arange(k) + 0.5) / k - 0.5
@@ -126,13 +178,15 @@ def render_aerial(
         v = (np.arange(top, top + count)[:, None] + inner).ravel()
         uv = np.stack(np.meshgrid(u, v), axis=-1)
         origins = np.full((*uv.shape[:2], 3), _ABOVE_M)
-        origins[..., :2] = grid.xy_from_uv(uv)
+        origins[..., :2] = grid.xy_from_uv(uv) + start
         flat = origins.reshape(-1, 3)
         hits = scene.cast(flat, np.broadcast_to(down, flat.shape), grid.gsd / k, 0.0)
         fine = hits.rgb.reshape(count, k, grid.width, k, 3)
         image[top : top + count] = np.clip(fine.mean(axis=(1, 3)) + 0.5, 0, 255)
+        classes = hits.label.reshape(count, k, grid.width, k)
+        labels[top : top + count] = classes[:, k // 2, :, k // 2]
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         for _ in pool.map(fill, range(0, grid.height, rows)):
             pass
-    return image
+    return (image, labels) if with_labels else image

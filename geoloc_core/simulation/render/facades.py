@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.simulation.textures import Float32, fractal_noise, MipTexture
+from geoloc_core.simulation.render.textures import Float32, fractal_noise, MipTexture
 
 # A tile covers TILE_M x TILE_M metres of wall and continues over its own borders.
 TILE_M = 12.4

@@ -4,7 +4,7 @@
 import cv2
 import numpy as np
 
-from geoloc_core.simulation.textures import fractal_noise, MipTexture, remap_points
+from geoloc_core.simulation.render.textures import fractal_noise, MipTexture, remap_points
 
 
 def test_samples_are_bilinear_between_texel_centres():
