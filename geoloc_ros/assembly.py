@@ -20,12 +20,12 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.messages.conversions import camera_mount
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
 from geoloc_core.sources.matcher import AbstractMatcher
 from geoloc_core.sources.model_matcher import ModelMatcher
-from geoloc_ros.conversions import camera_mount
 
 Record = TypeVar('Record')
 Params = Mapping[str, Any]

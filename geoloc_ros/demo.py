@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from geoloc_core.bags import topics
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.simulation.drive import Drive, make_drive, R_BODY_OPTICAL
-from geoloc_ros.bags import topics
 from geoloc_ros.demo_node import free_domain, NodeProcess, ros_environment
 
 # Name inside the node -> topic of the bag.
@@ -139,8 +139,8 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     """
     from tqdm import tqdm
 
+    from geoloc_core.bags.reader import read_bag
     from geoloc_core.maps.opening import open_map
-    from geoloc_ros.bags.reader import read_bag
     from geoloc_ros.bags.results import write_results
     from geoloc_ros.bags.run import read_inputs
     from geoloc_ros.bags.scoring import score

@@ -9,13 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoloc_core.bags import messages, topics
+from geoloc_core.bags.writer import BagWriter
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, FisheyeCamera
 from geoloc_core.geometry.cameras.pinhole import PinholeCamera
 from geoloc_core.simulation.drive import Drive
 from geoloc_core.simulation.world import aerial_image, write_geotiff
-from geoloc_ros.bags import messages, topics
-from geoloc_ros.bags.writer import BagWriter
 
 _JPEG_QUALITY = 92
 _TRUTH_RATE_HZ = 20.0

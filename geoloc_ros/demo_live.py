@@ -12,13 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from geoloc_core.bags.reader import BagReader
 from geoloc_core.errors import BagError, GeolocError
-from geoloc_ros.bags.reader import BagReader
+from geoloc_core.messages.conversions import stamp_ns
+from geoloc_core.messages.image_decoding import decode_compressed_image, decode_image
 from geoloc_ros.bags.recorder import Recorder
 from geoloc_ros.bags.run import RunInputs, RunRecord
-from geoloc_ros.conversions import stamp_ns
 from geoloc_ros.demo_node import NodeProcess
-from geoloc_ros.image_decoding import decode_compressed_image, decode_image
 
 NODE = '/geoloc'
 # The node and the player find each other within a few seconds; a loaded machine takes longer.

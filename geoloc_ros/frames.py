@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from geoloc_core.errors import CalibrationError, GeolocError, InputError, MapError
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.localizer import Localizer
+from geoloc_core.messages import image_decoding
+from geoloc_core.messages.conversions import camera_from_info, check_size, stamp_ns
+from geoloc_core.messages.transform_buffer import Mounts
 from geoloc_core.types import GroundView, PoseEstimate, Status
-from geoloc_ros import image_decoding
-from geoloc_ros.conversions import camera_from_info, check_size, stamp_ns
 from geoloc_ros.inputs import StampGuard
-from geoloc_ros.transforms import Mounts
 
 DEPTH_KEPT = 30
 INTERNAL_ERROR = 'INTERNAL_ERROR'

@@ -8,10 +8,10 @@ from typing import Any
 
 from geoloc_core.errors import GeolocError
 from geoloc_core.localizer import Localizer
+from geoloc_core.messages import conversions
+from geoloc_core.messages.transform_buffer import Mounts
 from geoloc_core.types import Status
-from geoloc_ros import conversions
 from geoloc_ros.diagnostics import Complaints, InputMonitor
-from geoloc_ros.transforms import Mounts
 
 # topic -> whether its silence is worth a warning from the start
 TOPICS = {

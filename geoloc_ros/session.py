@@ -20,6 +20,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
 
 from geoloc_core.errors import ConfigError, GeolocError
+from geoloc_core.messages.transform_buffer import Mounts, TransformBuffer
 from geoloc_core.types import Status
 from geoloc_ros import assembly
 from geoloc_ros.diagnostics import Complaints, Durations, InputMonitor, WINDOW_S
@@ -27,7 +28,7 @@ from geoloc_ros.frames import FramePipeline, FrameReport, INTERNAL_ERROR
 from geoloc_ros.health import health
 from geoloc_ros.inputs import SensorInputs, StampGuard, TOPICS
 from geoloc_ros.outputs import Outputs
-from geoloc_ros.transforms import Mounts, tf_message_type, TransformBuffer
+from geoloc_ros.transforms import tf_message_type
 from geoloc_ros.worker import LatestWorker, OrderedWorker
 
 # Drivers publish best effort; a reliable subscription would receive nothing from them.

@@ -4,6 +4,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from geoloc_core.bags.reader import BagReader
+from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
@@ -14,8 +16,6 @@ from geoloc_core.sources.mount_calibration import (
     MountConfig,
 )
 from geoloc_core.types import GroundView
-from geoloc_ros.bags.reader import BagReader
-from geoloc_ros.bags.run import TopicChoice
 from geoloc_ros.bags.tum import read_tum
 from geoloc_ros.bags.views import views
 

@@ -18,13 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.bags import messages
+from geoloc_core.bags import topics as names
+from geoloc_core.bags.writer import BagWriter
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
-from geoloc_ros.bags import messages
-from geoloc_ros.bags import topics as names
-from geoloc_ros.bags.writer import BagWriter
 
 Array = NDArray[np.float64]
 

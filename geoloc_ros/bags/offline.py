@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from geoloc_core.bags.reader import BagMessage, BagReader, in_stamp_order
+from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import CalibrationError, InputError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.localizer import Localizer
+from geoloc_core.messages.conversions import gnss_from_fix, imu_from_message, odometry_from_message
 from geoloc_core.types import GroundView, PoseEstimate, Status
-from geoloc_ros.bags.reader import BagMessage, BagReader, in_stamp_order
-from geoloc_ros.bags.run import FrameRecord, RunRecord, TopicChoice
-from geoloc_ros.bags.views import ViewMaker
-from geoloc_ros.conversions import gnss_from_fix, imu_from_message, odometry_from_message
+from geoloc_ros.bags.run import FrameRecord, RunRecord
+from geoloc_ros.bags.views import view_maker
 
 # Called with every view before it is matched, and with the answer after.
 BeforeView = Callable[[GroundView], None]
@@ -61,7 +62,7 @@ class _Feed:
         topics = options.topics
         self.localizer = localizer
         self.params = params
-        self.maker = ViewMaker(reader, params, topics) if 'image' in options.sensors else None
+        self.maker = view_maker(reader, params, topics) if 'image' in options.sensors else None
         found = {
             kind: reader.find(kind, getattr(topics, kind))
             for kind in ('fix', 'odometry', 'imu')
@@ -111,8 +112,8 @@ class _Feed:
 
 
 def _mounts(reader: BagReader, params: Mapping[str, Any]) -> Any:
+    from geoloc_core.messages.transform_buffer import Mounts
     from geoloc_ros.assembly import mounts_from_parameters
-    from geoloc_ros.transforms import Mounts
 
     return Mounts(reader.transforms(), params['frames.base'], mounts_from_parameters(params))
 

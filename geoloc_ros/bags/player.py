@@ -8,9 +8,9 @@ import logging
 import time
 from typing import Any
 
+from geoloc_core.bags.reader import BagReader
+from geoloc_core.bags.topics import LATCHED
 from geoloc_core.errors import BagError
-from geoloc_ros.bags.reader import BagReader
-from geoloc_ros.bags.topics import LATCHED
 
 log = logging.getLogger(__name__)
 

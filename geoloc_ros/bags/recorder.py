@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from geoloc_core.bags.writer import BagWriter
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.messages.conversions import stamp_ns, transform_from_pose
+from geoloc_core.messages.image_decoding import decode_image
 from geoloc_ros.bags.offline import stage_medians
 from geoloc_ros.bags.results import FramePictures
 from geoloc_ros.bags.run import FrameRecord, PLANAR, RunRecord
-from geoloc_ros.bags.writer import BagWriter
-from geoloc_ros.conversions import stamp_ns, transform_from_pose
-from geoloc_ros.image_decoding import decode_image
 
 TOTAL_MS = 'total_ms'
 

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one run of geoloc over a bag left behind, whether live or offline: the input of scoring."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.errors import BagError, CalibrationError, InputError
+from geoloc_core.bags.reader import BagReader
+from geoloc_core.bags.topics import TopicChoice
+from geoloc_core.errors import CalibrationError, InputError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.messages.conversions import gnss_from_fix, transform_from_pose
 from geoloc_core.types import PoseEstimate, Status
-from geoloc_ros.bags.reader import BagReader
-from geoloc_ros.conversions import gnss_from_fix, transform_from_pose
 
 Array = NDArray[np.float64]
 
@@ -121,37 +121,6 @@ class RunRecord:
     estimates: Trajectory
     parameters: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TopicChoice:
-    """Topics that the user names; found by type where None."""
-
-    image: str | None = None
-    camera_info: str | None = None
-    depth: str | None = None
-    fix: str | None = None
-    odometry: str | None = None
-    imu: str | None = None
-    truth: str | None = None
-
-    @staticmethod
-    def of(pairs: Iterable[str]) -> 'TopicChoice':
-        """From 'kind=/topic' strings of a command line.
-
-        Raises:
-            BagError: Not such a pair, or an unknown kind.
-        """
-        chosen: dict[str, str] = {}
-        for pair in pairs:
-            kind, _, topic = pair.partition('=')
-            if kind not in TopicChoice.__dataclass_fields__ or not topic:
-                raise BagError(
-                    f'{pair!r}: expected KIND=/topic with KIND one of '
-                    f'{", ".join(TopicChoice.__dataclass_fields__)}'
-                )
-            chosen[kind] = topic
-        return TopicChoice(**chosen)
 
 
 def read_inputs(

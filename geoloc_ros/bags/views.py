@@ -1,71 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera frames of a bag as `GroundView`s."""
+"""Camera frames of a bag as `GroundView`s, with the node's parameters."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from geoloc_core.errors import BagError, CalibrationError, InputError
-from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.bags import views as core
+from geoloc_core.bags.reader import BagReader
+from geoloc_core.bags.topics import TopicChoice
+from geoloc_core.messages.transform_buffer import Mounts
 from geoloc_core.types import GroundView
 from geoloc_ros.assembly import mounts_from_parameters
-from geoloc_ros.bags.reader import BagMessage, BagReader
-from geoloc_ros.bags.run import TopicChoice
-from geoloc_ros.conversions import camera_from_info, check_size
-from geoloc_ros.image_decoding import decode_compressed_image, decode_image
-from geoloc_ros.transforms import Mounts
-
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 
 
-class ViewMaker:
-    """Turns image messages into views, with the bag's calibration and mounts."""
+def view_maker(
+    reader: BagReader, params: Mapping[str, Any], topics: TopicChoice | None = None
+) -> core.ViewMaker:
+    """Finds camera and calibration in a bag.
 
-    def __init__(
-        self, reader: BagReader, params: Mapping[str, Any], topics: TopicChoice | None = None
-    ) -> None:
-        """Finds camera and calibration in a bag.
+    Args:
+        reader: The bag.
+        params: All parameters; mounts that the bag does not tell are taken from there.
+        topics: The user's choice of topics.
 
-        Args:
-            reader: The bag.
-            params: All parameters; mounts that the bag does not tell are taken from there.
-            topics: The user's choice of topics.
-
-        Raises:
-            BagError: The bag has no image or camera_info, or several and none was chosen.
-        """
-        topics = topics or TopicChoice()
-        self.image_topic = reader.require('image', topics.image)
-        self.info_topic = reader.require('camera_info', topics.camera_info)
-        self.mounts = Mounts(
-            reader.transforms(), params['frames.base'], mounts_from_parameters(params)
-        )
-        self._rectified = bool(params['image.rectified'])
-        self._info: Any = None
-        self._camera: AbstractCamera | None = None
-        # The first image may have been recorded before the first camera_info.
-        self.take_info(next(iter(reader.messages([self.info_topic]))).message)
-
-    def take_info(self, message: Any) -> None:
-        """Takes a camera_info; an unusable one makes `view` explain itself."""
-        if self._info is not None and _same_camera(message, self._info):
-            return
-        self._info, self._camera = message, None
-
-    def view(self, item: BagMessage) -> GroundView:
-        """The view of an image message.
-
-        Raises:
-            InputError: The picture is damaged or not of the camera's size.
-            CalibrationError: The calibration or the camera's mount cannot be used.
-        """
-        if self._camera is None:
-            self._camera = camera_from_info(self._info, self._rectified)
-        decode = decode_compressed_image if item.msgtype == COMPRESSED else decode_image
-        image = decode(item.message)
-        check_size('image', image.shape, self._camera)
-        frame_id = str(item.message.header.frame_id)
-        T_base_camera = self.mounts.T_base_sensor('camera', frame_id, item.stamp_ns)
-        return GroundView(item.stamp_ns, image, self._camera, T_base_camera)
+    Raises:
+        BagError: The bag has no image or camera_info, or several and none was chosen.
+    """
+    mounts = Mounts(reader.transforms(), params['frames.base'], mounts_from_parameters(params))
+    return core.ViewMaker(reader, mounts, topics, rectified=bool(params['image.rectified']))
 
 
 def views(
@@ -87,30 +48,4 @@ def views(
     Raises:
         BagError: There is no camera, or not one frame can be used (with the reason).
     """
-    maker = ViewMaker(reader, params, topics)
-    number, good, reason = -1, 0, ''
-    for item in reader.messages([maker.image_topic, maker.info_topic]):
-        if item.topic == maker.info_topic:
-            maker.take_info(item.message)
-            continue
-        number += 1
-        if number < offset or (number - offset) % every:
-            continue
-        try:
-            view = maker.view(item)
-        except (InputError, CalibrationError) as error:
-            reason = str(error)
-            continue
-        good += 1
-        yield view
-    if not good:
-        raise BagError(f'no usable frame on {maker.image_topic} of {reader.path}: {reason}')
-
-
-def _same_camera(a: Any, b: Any) -> bool:
-    for ros2, ros1 in (('k', 'K'), ('d', 'D'), ('p', 'P')):
-        mine = getattr(a, ros2, None) if hasattr(a, ros2) else getattr(a, ros1)
-        other = getattr(b, ros2, None) if hasattr(b, ros2) else getattr(b, ros1)
-        if list(mine) != list(other):
-            return False
-    return (a.width, a.height, a.distortion_model) == (b.width, b.height, b.distortion_model)
+    return core.views(reader, view_maker(reader, params, topics), every, offset)

@@ -147,11 +147,11 @@ def _from_kitti(args: argparse.Namespace) -> int:
 def _refine_mount(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from geoloc_core.bags.reader import read_bag
     from geoloc_core.geometry import se3
+    from geoloc_core.messages.conversions import R_BODY_OPTICAL
     from geoloc_ros.bags.drive_map import drive_poses, refined_mount
-    from geoloc_ros.bags.reader import read_bag
     from geoloc_ros.cli.evaluate import parameters
-    from geoloc_ros.conversions import R_BODY_OPTICAL
 
     params = parameters(args.params, [], None)
     with read_bag(args.bag) as reader:
@@ -168,8 +168,8 @@ def _refine_mount(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from geoloc_ros.bags.reader import read_bag
-    from geoloc_ros.bags.topics import KINDS
+    from geoloc_core.bags.reader import read_bag
+    from geoloc_core.bags.topics import KINDS
 
     with read_bag(args.bag) as reader:
         version = 'rosbag2' if reader.is_ros2 else 'ROS 1'

@@ -79,11 +79,12 @@ def parameters(file: str | None, settings: list[str], map_path: str | None) -> d
 def _evaluate(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from geoloc_core.bags.reader import read_bag
+    from geoloc_core.bags.topics import TopicChoice
     from geoloc_ros.assembly import build_localizer, build_map
     from geoloc_ros.bags.offline import OfflineOptions, run_offline
-    from geoloc_ros.bags.reader import read_bag
     from geoloc_ros.bags.results import FramePictures, write_results
-    from geoloc_ros.bags.run import read_inputs, TopicChoice
+    from geoloc_ros.bags.run import read_inputs
     from geoloc_ros.bags.scoring import score
 
     if args.every < 1 or args.offset < 0:

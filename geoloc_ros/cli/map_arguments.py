@@ -103,9 +103,9 @@ def numbers(text: str, count: int, what: str) -> list[float]:
 
 def _track(bag: Path) -> tuple[list[float], list[float]]:
     """Latitudes and longitudes along a bag: its ground truth if it has one, else its fixes."""
+    from geoloc_core.bags.reader import read_bag
     from geoloc_core.errors import BagError
     from geoloc_core.geometry.geodesy import EnuFrame
-    from geoloc_ros.bags.reader import read_bag
 
     with read_bag(bag) as reader:
         datum = reader.truth_datum()

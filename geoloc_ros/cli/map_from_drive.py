@@ -48,11 +48,11 @@ def register(subparsers) -> None:
 def _from_drive(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
+    from geoloc_core.bags.reader import read_bag
+    from geoloc_core.bags.topics import TopicChoice
     from geoloc_core.geometry.geodesy import Datum
     from geoloc_core.maps.mosaic import MosaicConfig
     from geoloc_ros.bags.drive_map import drive_poses, mosaic_of_drive
-    from geoloc_ros.bags.reader import read_bag
-    from geoloc_ros.bags.run import TopicChoice
     from geoloc_ros.cli.evaluate import parameters
 
     if args.every < 1 or args.offset < 0:

@@ -64,8 +64,8 @@ def _replay(args: argparse.Namespace) -> int:
         ) from error
     from tqdm import tqdm
 
+    from geoloc_core.bags.reader import read_bag
     from geoloc_ros.bags.player import BagPlayer, PlayOptions
-    from geoloc_ros.bags.reader import read_bag
 
     renames = _renames([t for t in args.topics or () if ':=' in t] + args.remap)
     chosen = None if args.topics is None else [t.partition(':=')[0] for t in args.topics]

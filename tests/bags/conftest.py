@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from geoloc_core.bags import messages, topics
+from geoloc_core.bags.writer import BagWriter
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
-from geoloc_ros.bags import messages, topics
-from geoloc_ros.bags.writer import BagWriter
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND + 7

@@ -4,16 +4,16 @@ import shutil
 import numpy as np
 import pytest
 
+from geoloc_core.bags import topics
+from geoloc_core.bags.reader import read_bag
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation import metrics
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
-from geoloc_ros.bags import topics
+from geoloc_core.messages.conversions import camera_from_info
 from geoloc_ros.bags.kitti import convert, KittiDrive, KittiOptions, PITCH, ROLL, turned
-from geoloc_ros.bags.reader import read_bag
 from geoloc_ros.bags.run import read_inputs
 from geoloc_ros.cli.bag import parse_span
-from geoloc_ros.conversions import camera_from_info
 
 DRIVE = 'kitti_raw_2011_09_26_drive_0013'
 

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from geoloc_core.bags.reader import read_bag
 from geoloc_core.errors import BagError, ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.localizer import Localizer
@@ -11,7 +12,6 @@ from geoloc_core.maps.opening import open_map
 from geoloc_core.types import PoseMeasurement, Status
 from geoloc_ros.assembly import build_config
 from geoloc_ros.bags.offline import OfflineOptions, run_offline
-from geoloc_ros.bags.reader import read_bag
 from geoloc_ros.bags.run import read_inputs
 from geoloc_ros.bags.scoring import score
 from geoloc_ros.cli.main import main

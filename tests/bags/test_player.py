@@ -17,13 +17,13 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import Image, NavSatFix  # noqa: E402
 
+from geoloc_core.bags import topics  # noqa: E402
+from geoloc_core.bags.reader import read_bag  # noqa: E402
+from geoloc_core.bags.writer import BagWriter  # noqa: E402
 from geoloc_core.errors import BagError  # noqa: E402
-from geoloc_ros.bags import topics  # noqa: E402
+from geoloc_core.messages.image_decoding import decode_image  # noqa: E402
 from geoloc_ros.bags.player import BagPlayer, PlayOptions  # noqa: E402
-from geoloc_ros.bags.reader import read_bag  # noqa: E402
 from geoloc_ros.bags.recorder import Recorder  # noqa: E402
-from geoloc_ros.bags.writer import BagWriter  # noqa: E402
-from geoloc_ros.image_decoding import decode_image  # noqa: E402
 from tests.bags.conftest import picture, START  # noqa: E402
 
 pytestmark = pytest.mark.ros

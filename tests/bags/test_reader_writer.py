@@ -2,13 +2,13 @@
 import numpy as np
 import pytest
 
+from geoloc_core.bags import messages, topics
+from geoloc_core.bags.reader import BagMessage, in_stamp_order, read_bag
+from geoloc_core.bags.writer import BagWriter
 from geoloc_core.errors import BagError
 from geoloc_core.geometry import se3
-from geoloc_ros.bags import messages, topics
-from geoloc_ros.bags.reader import BagMessage, in_stamp_order, read_bag
+from geoloc_core.messages.image_decoding import decode_image
 from geoloc_ros.bags.views import views
-from geoloc_ros.bags.writer import BagWriter
-from geoloc_ros.image_decoding import decode_image
 from geoloc_ros.parameters import defaults
 from tests.bags.conftest import DATUM, LEVER, picture, pose_at, START, T_BASE_CAMERA, write_drive
 

@@ -25,22 +25,22 @@ from typing import Any
 import numpy as np
 import yaml
 
+from geoloc_core.bags import topics
+from geoloc_core.bags.reader import read_bag
 from geoloc_core.evaluation.table import systems_table
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.mosaic import MosaicConfig, OrthoMosaic
 from geoloc_core.maps.source import AbstractMapSource, MapInfo
+from geoloc_core.messages.conversions import R_BODY_OPTICAL
 from geoloc_core.sources.mount_calibration import MountCalibration
 from geoloc_ros.assembly import build_localizer
-from geoloc_ros.bags import topics
 from geoloc_ros.bags.drive_map import mosaic_of_drive, refined_mount
 from geoloc_ros.bags.kitti import convert, KittiDrive, KittiOptions
 from geoloc_ros.bags.offline import OfflineOptions, run_offline
-from geoloc_ros.bags.reader import read_bag
 from geoloc_ros.bags.results import FramePictures, write_results
 from geoloc_ros.bags.run import read_inputs, RunInputs
 from geoloc_ros.bags.scoring import Score, score
-from geoloc_ros.conversions import R_BODY_OPTICAL
 from geoloc_ros.parameters import defaults
 from tests.benchmarks import results
 

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip('rosbags')
 
-from geoloc_ros.bags import messages, topics
-from geoloc_ros.bags.writer import BagWriter
+from geoloc_core.bags import messages, topics
+from geoloc_core.bags.writer import BagWriter
 from geoloc_ros.cli.main import build_parser, main
 from tests.bags.conftest import START, write_drive
 from tests.maps.rasters import place_around, textured, write_mbtiles, write_tif

@@ -149,7 +149,7 @@ def test_a_bag_names_the_area(tmp_path, monkeypatch):
             fixes = [Fix(49.0, 8.4), Fix(10.0, 8.4, status=-1), Fix(0.0, 0.0), Fix(49.001, 8.4)]
             return [type('M', (), {'message': fix})() for fix in fixes]
 
-    monkeypatch.setattr('geoloc_ros.bags.reader.read_bag', lambda path: Bag())
+    monkeypatch.setattr('geoloc_core.bags.reader.read_bag', lambda path: Bag())
     data = textured(900, 900)
     path = write_tif(
         tmp_path / 'm.tif',

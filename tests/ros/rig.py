@@ -23,8 +23,8 @@ from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.geometry.ground_plane import BevImage, T_ground_camera, view_from_bev
+from geoloc_core.messages.conversions import camera_mount
 from geoloc_ros import messages
-from geoloc_ros.conversions import camera_mount
 from geoloc_ros.node import GeolocNode
 
 WIDTH, HEIGHT = 160, 120

@@ -10,15 +10,15 @@ import time
 import numpy as np
 import pytest
 
+from geoloc_core.bags import topics
+from geoloc_core.bags.reader import read_bag
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
+from geoloc_core.messages.conversions import camera_from_info, camera_mount
 from geoloc_core.simulation.drive import make_drive
 from geoloc_ros import demo
-from geoloc_ros.bags import topics
-from geoloc_ros.bags.reader import read_bag
 from geoloc_ros.bags.run import read_inputs
 from geoloc_ros.cli.main import main
-from geoloc_ros.conversions import camera_from_info, camera_mount
 from geoloc_ros.demo_drive import write_drive
 from geoloc_ros.demo_node import free_domain, NodeDiedError, NodeProcess, ros_environment
 from geoloc_ros.parameters import load_params_file

@@ -9,7 +9,8 @@ import pytest
 
 from geoloc_core.errors import CalibrationError
 from geoloc_core.geometry import se3
-from geoloc_ros.transforms import AuthorityWatch, Mounts, TransformBuffer
+from geoloc_core.messages.transform_buffer import Mounts, TransformBuffer
+from geoloc_ros.transforms import AuthorityWatch
 
 S = 10**9
 

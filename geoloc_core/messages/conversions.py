@@ -3,7 +3,7 @@
 
 Nothing here imports ROS: a function takes anything with the fields of its message, from rclpy or
 from rosbags (ROS 1 or ROS 2). What cannot be used raises `InputError` or `CalibrationError`
-with a text that names the value. The way out is `messages.py`.
+with a text that names the value. The way out is `geoloc_ros/messages.py`.
 """
 
 from dataclasses import replace
@@ -171,7 +171,7 @@ def heading_from_message(
     R = _rotation(np.array([q.x, q.y, q.z, q.w], dtype=np.float64))
     angle = math.atan2(R[1, 0], R[0, 0])
     if convention == 'ned_heading':
-        angle = angles.yaw_from_heading_deg(math.degrees(angle))
+        angle = float(angles.yaw_from_heading_deg(math.degrees(angle)))
     elif convention != 'enu_yaw':
         raise InputError(f'heading convention {convention!r}: expected {HEADING_CONVENTIONS}')
     return stamp_ns(message.header.stamp), float(angles.wrap(angle - math.radians(offset_deg)))

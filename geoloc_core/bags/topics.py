@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The names that bags written by geoloc use; other people's bags are searched by message type."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from geoloc_core.errors import BagError
+
 IMAGE = '/camera/image_raw'
 COMPRESSED = '/camera/image_raw/compressed'
 CAMERA_INFO = '/camera/camera_info'
@@ -32,3 +37,34 @@ KINDS: dict[str, tuple[str, ...]] = {
     'truth': ('nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'),
     'truth_datum': ('sensor_msgs/msg/NavSatFix',),
 }
+
+
+@dataclass(frozen=True)
+class TopicChoice:
+    """Topics that the user names; found by type where None."""
+
+    image: str | None = None
+    camera_info: str | None = None
+    depth: str | None = None
+    fix: str | None = None
+    odometry: str | None = None
+    imu: str | None = None
+    truth: str | None = None
+
+    @staticmethod
+    def of(pairs: Iterable[str]) -> 'TopicChoice':
+        """From 'kind=/topic' strings of a command line.
+
+        Raises:
+            BagError: Not such a pair, or an unknown kind.
+        """
+        chosen: dict[str, str] = {}
+        for pair in pairs:
+            kind, _, topic = pair.partition('=')
+            if kind not in TopicChoice.__dataclass_fields__ or not topic:
+                raise BagError(
+                    f'{pair!r}: expected KIND=/topic with KIND one of '
+                    f'{", ".join(TopicChoice.__dataclass_fields__)}'
+                )
+            chosen[kind] = topic
+        return TopicChoice(**chosen)

@@ -9,7 +9,7 @@ import pytest
 
 from geoloc_core.errors import CalibrationError, InputError
 from geoloc_core.geometry import se3
-from geoloc_ros import conversions
+from geoloc_core.messages import conversions
 
 STAMP = N(sec=5, nanosec=7)
 HEADER = N(stamp=STAMP, frame_id='map')

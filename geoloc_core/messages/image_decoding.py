@@ -9,7 +9,7 @@ the decoder here. Nothing is guessed: what does not fit raises `InputError`.
 from functools import lru_cache
 import logging
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -179,7 +179,7 @@ def _rows(message: Any, dtype: type, channels: int) -> NDArray:
     item = np.dtype(dtype).itemsize
     row_bytes = width * channels * item
     plane = _plane(message, height, row_bytes)
-    order = '>' if item > 1 and message.is_bigendian else '<'
+    order: Literal['<', '>'] = '>' if item > 1 and message.is_bigendian else '<'
     pixels = np.ascontiguousarray(plane).view(np.dtype(dtype).newbyteorder(order))
     if order == '>':
         pixels = pixels.astype(dtype)
@@ -211,7 +211,7 @@ def _decode_planar(message: Any, code: int) -> Rgb:
         # Chroma rows of half the width would be padded in ways that drivers do not agree on.
         raise InputError(f'i420 with padded rows (step {message.step}) is not supported')
     plane = _plane(message, height * 3 // 2, width)
-    return cv2.cvtColor(np.ascontiguousarray(plane), code)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(plane), code), dtype=np.uint8)
 
 
 def _size(message: Any) -> tuple[int, int]:
@@ -232,8 +232,8 @@ def _bytes(data: Any) -> NDArray[np.uint8]:
 
 def _to_8_bits(image: NDArray) -> Rgb:
     if image.dtype == np.uint16:
-        return cv2.convertScaleAbs(image, alpha=255.0 / 65535.0)
-    return image
+        image = cv2.convertScaleAbs(image, alpha=255.0 / 65535.0)
+    return np.asarray(image, dtype=np.uint8)
 
 
 def _depth_from_mm(raw: NDArray) -> NDArray[np.float32]:

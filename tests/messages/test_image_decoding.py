@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_ros import image_decoding as decoding
+from geoloc_core.messages import image_decoding as decoding
 
 H, W = 6, 8
 RGB = np.random.default_rng(3).integers(0, 256, (H, W, 3), dtype=np.uint8)

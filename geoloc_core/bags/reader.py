@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.bags import topics as names
+from geoloc_core.bags.messages import stamp_ns_of, typestore
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry.geodesy import Datum
-from geoloc_ros.bags import topics as names
-from geoloc_ros.bags.messages import stamp_ns_of, typestore
-from geoloc_ros.conversions import transform_from_pose
-from geoloc_ros.transforms import TransformBuffer
+from geoloc_core.messages.conversions import transform_from_pose
+from geoloc_core.messages.transform_buffer import TransformBuffer
 
 Array = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ class BagReader:
         if not self.path.exists():
             raise BagError(f'no bag at {self.path}')
         try:
-            self._reader = AnyReader([self.path], default_typestore=typestore())
+            self._reader: Any = AnyReader([self.path], default_typestore=typestore())
             self._reader.open()
         # A damaged file can raise anything in a parser that trusts its input.
         except Exception as error:

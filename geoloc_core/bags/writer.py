@@ -6,9 +6,9 @@ import shutil
 from types import TracebackType
 from typing import Any
 
+from geoloc_core.bags.messages import stamp_ns_of, typestore
+from geoloc_core.bags.topics import LATCHED
 from geoloc_core.errors import BagError
-from geoloc_ros.bags.messages import stamp_ns_of, typestore
-from geoloc_ros.bags.topics import LATCHED
 
 
 def _is_bag(path: Path) -> bool:
@@ -22,7 +22,7 @@ class BagWriter:
     with BagWriter('out/drive') as bag:
         bag.write('/imu/data', message)
 
-    Messages are rosbags' Jazzy types (`geoloc_ros.bags.messages`), or serialized CDR bytes.
+    Messages are rosbags' Jazzy types (`geoloc_core.bags.messages`), or serialized CDR bytes.
     """
 
     def __init__(self, path: str | Path, storage: str = 'mcap', overwrite: bool = False) -> None:
@@ -51,7 +51,7 @@ class BagWriter:
                 raise BagError(f'{self.path} is not a bag, so it is not overwritten')
             shutil.rmtree(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = Writer(self.path, version=9, storage_plugin=plugins[storage])
+        self._writer: Any = Writer(self.path, version=9, storage_plugin=plugins[storage])
         self._writer.open()
         self._connections: dict[str, Any] = {}
 
