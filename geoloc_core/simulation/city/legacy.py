@@ -4,101 +4,26 @@
 Everything is in metres in the map frame (x east, y north, origin at the datum).
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.simulation.city.plan import (
+    Building,
+    Car,
+    City,
+    LANE_M,
+    PARKING_M,
+    PAVEMENT_M,
+    Street,
+    Tree,
+)
 from geoloc_core.simulation.polyline import Polyline
 
 Array = NDArray[np.float64]
 
-PAVEMENT_M = 2.6
-LANE_M = 3.3
-PARKING_M = 2.1
 # Cell of the raster in which buildings and trees look for free room.
 _ROOM_GSD = 0.25
-
-
-@dataclass(frozen=True)
-class Street:
-    """A two-way street between two junctions.
-
-    Attributes:
-        start: Index of the junction at the line's first point.
-        end: Index of the junction at its last point.
-        line: Its middle.
-        half_width: From the middle to the kerb, m.
-        parking: Cars park along both kerbs.
-    """
-
-    start: int
-    end: int
-    line: Polyline
-    half_width: float
-    parking: bool
-
-
-@dataclass(frozen=True)
-class Building:
-    """An upright block.
-
-    Attributes:
-        footprint: (N, 2) corners, counter-clockwise.
-        height: Of the eaves, m.
-        gable: Height of the ridge over the eaves, m; 0 for a flat roof. Only with 4 corners.
-        facade: Index of the pattern of its windows.
-        wall_rgb: Colour of its walls, 0..255.
-        roof_rgb: Colour of its roof, 0..255.
-    """
-
-    footprint: Array
-    height: float
-    gable: float
-    facade: int
-    wall_rgb: tuple[int, int, int]
-    roof_rgb: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A tree: a trunk and a crown of `radius` whose middle is at `crown_height`."""
-
-    xy: tuple[float, float]
-    radius: float
-    crown_height: float
-    rgb: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Car:
-    """A parked car: its middle, heading (rad), length, width, height (m) and colour."""
-
-    xy: tuple[float, float]
-    yaw: float
-    size: tuple[float, float, float]
-    rgb: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class City:
-    """All that stands in the city.
-
-    Attributes:
-        half_extent: The city covers [-half_extent, half_extent] in x and y, m.
-        junctions: (J, 2).
-        cars: As the ground camera meets them.
-        other_cars: As they stood when the aerial picture was taken.
-    """
-
-    half_extent: float
-    junctions: Array
-    streets: tuple[Street, ...]
-    buildings: tuple[Building, ...]
-    trees: tuple[Tree, ...]
-    cars: tuple[Car, ...]
-    other_cars: tuple[Car, ...]
 
 
 class _Room:
