@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+from importlib.metadata import entry_points
 import logging
 import os
 import sys
@@ -37,6 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest='command', metavar='COMMAND', required=True)
     for name in COMMANDS:
         importlib.import_module(f'geoloc_ros.cli.{name}').register(subparsers)
+    # Offline parts bring their own commands (setup.py, `geoloc.commands`): the robot's package
+    # does not know them, and works without them.
+    for entry in entry_points(group='geoloc.commands'):
+        try:
+            entry.load().register(subparsers)
+        except ImportError as error:
+            logging.getLogger(__name__).debug('no command %s: %s', entry.name, error)
     return parser
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data set's evaluation lets a method know before it looks: the rules of each comparison."""
+"""What an evaluation lets a method know before it looks: the rules of each comparison."""
 
 from dataclasses import dataclass
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`geoloc data check` says what is wrong, where, and what to do."""
+
+import cv2
+import numpy as np
+import pytest
+
+from geoloc_ros.cli.main import main
+from tests.training.conftest import Tiny
+from training.datasets import registry
+from training.datasets.check import check_split, spread
+from training.datasets.pictures import contact_sheet, draw_sample
+
+
+@pytest.fixture
+def tiny_registered(monkeypatch):
+    """The command knows the tiny data set, and no other."""
+    monkeypatch.setattr(registry, 'READERS', {'tiny': ('tiny', 'Tiny')})
+    monkeypatch.setattr(registry, 'reader', lambda name: Tiny)
+
+
+def test_spread_has_both_ends():
+    assert spread(10, 3) == [0, 4, 9]
+    assert spread(3, 10) == [0, 1, 2]
+    assert spread(0, 5) == []
+
+
+def test_a_whole_data_set_is_good(tiny):
+    opened = []
+    report = check_split(tiny, show=4, progress=lambda more, total: opened.append((more, total)))
+    assert report.is_good and (report.samples, report.files, len(report.shown)) == (10, 10, 4)
+    assert opened == [(1, 10)] * 10
+    assert 'median 0.55 m' in report.label_summary() and 'beyond' not in report.label_summary()
+
+
+def test_damage_is_found_and_counted(tiny, tiny_root):
+    (tiny_root / '003.png').write_bytes(b'')
+    (tiny_root / '000.png').write_bytes((tiny_root / '001.png').read_bytes()[:40])
+    report = check_split(tiny, show=3)
+    assert not report.is_good
+    assert {path.name for path, _ in report.bad} == {'000.png', '003.png'}
+    assert len(report.shown) == 2 and tiny.counts.read == 2
+
+
+def test_a_far_label_is_counted(tiny, monkeypatch):
+    monkeypatch.setattr(tiny, 'label_error_m', lambda index: 30.0 if index == 4 else None)
+    assert 'max 30.00 m, 1 beyond 5 m' in check_split(tiny).label_summary()
+
+
+def test_pose_is_drawn_where_it_is(tiny):
+    """Green ink east of the patch's middle, the arrow turned to the left of east."""
+    sample = tiny[8]
+    picture = draw_sample(sample)
+    patch = picture[22:, -480:]
+    r, g, b = np.moveaxis(patch.astype(int), -1, 0)
+    v, u = np.nonzero((g > 180) & (r < 120) & (b < 140))
+    scale = 320 / 20
+    place = (sample.patch.grid.uv_from_xy((6.0, 1.0)) + 0.5) * scale - 0.5
+    np.testing.assert_allclose([u.min(), v.max()], place + np.array([-6, 6]), atol=3)
+    tip = place + 40 * np.array([np.cos(0.3), -np.sin(0.3)])
+    assert np.hypot(u - tip[0], v - tip[1]).min() < 4
+    assert contact_sheet([sample, tiny[1]]).shape[0] == 2 * (342 + 6)
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_command_passes_a_whole_one(tiny_root, tmp_path, capsys):
+    out = tmp_path / 'sheets'
+    assert main(['data', 'check', str(tiny_root), '--out', str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert 'train: 10 samples, 10 files opened, all readable' in printed
+    assert 'labels against GPS' in printed
+    assert cv2.imread(str(out / 'tiny_train.jpg')).shape[0] > 3000
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_command_fails_on_a_torn_one(tiny_root, tmp_path, capsys):
+    (tiny_root / '007.png').write_bytes(b'\x89PNG')
+    assert main(['data', 'check', str(tiny_root), '--out', str(tmp_path), '--split', 'test']) == 1
+    assert '007.png: cannot be read; expected a whole picture' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--split', 'winter'], "no split 'winter'"),
+        (['--set', 'colour=3'], 'does not take'),
+        (['--set', 'nonsense'], 'expected NAME=VALUE'),
+        (['--limit', '0'], 'one sample at least'),
+    ],
+)
+@pytest.mark.usefixtures('tiny_registered')
+def test_command_explains_wrong_arguments(tiny_root, capsys, arguments, words):
+    assert main(['data', 'check', str(tiny_root), *arguments]) == 1
+    printed = capsys.readouterr()
+    assert words in printed.out + printed.err
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_an_unknown_folder_shows_the_trees(tmp_path, capsys):
+    assert main(['data', 'check', str(tmp_path)]) == 1
+    assert 'laid out like no data set' in (err := capsys.readouterr().err) and 'NNN.png' in err
+    assert main(['data', 'check', str(tmp_path / 'nowhere')]) == 1
+    assert 'no such folder' in capsys.readouterr().err
