@@ -60,7 +60,8 @@ setup(
         'ros': ROS_WHEELS,
         'onnx': ['onnxruntime>=1.17'],
         'sim': ['embreex>=2.17.7', 'trimesh>=4', 'numba>=0.59'],
-        'train': ['torch>=2.2'],
+        # An upper bound, so that the lock names a version of which a CPU build is at hand.
+        'train': ['torch>=2.2,<2.14'],
         'viz': ['matplotlib>=3.5'],
         'test': [
             'pytest>=7.4',
