@@ -21,22 +21,33 @@ from numpy.typing import NDArray
 from geoloc_core.bags import messages
 from geoloc_core.bags import topics as names
 from geoloc_core.bags.writer import BagWriter
-from geoloc_core.errors import BagError
+from geoloc_core.errors import BagError, DataError
 from geoloc_core.evaluation.trajectory import Trajectory
+from geoloc_core.formats import kitti_raw
+from geoloc_core.formats.kitti_raw import (
+    ALT,
+    AX,
+    AY,
+    AZ,
+    CAMERA_HEIGHT_M,
+    LAT,
+    LON,
+    PITCH,
+    POS_ACCURACY,
+    ROLL,
+    VF,
+    VL,
+    VU,
+    WU,
+    WX,
+    WY,
+    WZ,
+    YAW,
+)
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 
 Array = NDArray[np.float64]
-
-CAMERA_HEIGHT_M = 1.65
-
-# Columns of an OXTS packet (dataformat.txt of the data set).
-LAT, LON, ALT, ROLL, PITCH, YAW = range(6)
-VF, VL, VU = 8, 9, 10
-AX, AY, AZ = 11, 12, 13
-WX, WY, WZ = 17, 18, 19
-WU = 22
-POS_ACCURACY = 23
 
 
 @dataclass(frozen=True)
@@ -103,17 +114,19 @@ class KittiDrive:
             raise BagError(
                 f'{self.folder / "oxts"} has {len(files)} packets for {len(self.stamps_ns)} stamps'
             )
-        self.oxts = np.array([_packet(file) for file in files])
         calibration = self.folder.parent
-        cam = _calibration(calibration / 'calib_cam_to_cam.txt')
-        T_velo_imu = _rigid(calibration / 'calib_imu_to_velo.txt')
-        T_cam0_velo = _rigid(calibration / 'calib_velo_to_cam.txt')
-        P = cam['P_rect_02'].reshape(3, 4)
-        self.K: Array = P[:, :3].copy()
-        T_rect_cam0 = se3.make(cam['R_rect_00'].reshape(3, 3), np.zeros(3))
-        # P = K [I | t]: t carries points from the rectified camera 0 to camera 2.
-        T_cam2_rect = se3.make(np.eye(3), np.linalg.solve(self.K, P[:, 3]))
-        T_imu_camera = se3.inverse(T_cam2_rect @ T_rect_cam0 @ T_cam0_velo @ T_velo_imu)
+        try:
+            self.oxts = np.array([kitti_raw.read_packet(file) for file in files])
+            calib = kitti_raw.read_calibration(calibration)
+        except DataError as error:
+            raise BagError(str(error)) from error
+        self.K: Array = calib.K
+        T_imu_camera = calib.T_imu_camera
+        if T_imu_camera is None:
+            raise BagError(
+                f'{calibration} holds neither calib_imu_to_velo.txt nor calib_velo_to_cam.txt: '
+                'a bag needs both for the place of its camera'
+            )
         self.T_base_imu: Array = se3.make(
             np.eye(3), [0.0, 0.0, camera_height_m - T_imu_camera[2, 3]]
         )
@@ -361,39 +374,7 @@ def _drive_folder(folder: Path) -> Path:
 
 
 def _timestamps(file: Path) -> NDArray[np.int64]:
-    """(N,) stamps of a timestamps.txt, nanoseconds kept."""
     try:
-        lines = file.read_text(encoding='ascii').split('\n')
-        stamps = [np.datetime64(line.strip().replace(' ', 'T'), 'ns') for line in lines if line]
-    except (OSError, ValueError) as error:
-        raise BagError(f'{file} holds no KITTI timestamps: {error}') from error
-    return np.array(stamps, dtype='datetime64[ns]').astype(np.int64)
-
-
-def _packet(file: Path) -> list[float]:
-    values = [float(value) for value in file.read_text(encoding='ascii').split()]
-    if len(values) != 30 or not np.isfinite(values).all():
-        raise BagError(f'{file} is not an OXTS packet: expected 30 numbers, got {len(values)}')
-    return values
-
-
-def _calibration(file: Path) -> dict[str, Array]:
-    """The numeric entries of a calibration file by name."""
-    if not file.is_file():
-        raise BagError(f'{file} is missing: a KITTI drive needs its calibration files beside it')
-    entries = {}
-    for line in file.read_text(encoding='ascii').splitlines():
-        key, _, values = line.partition(':')
-        try:
-            entries[key] = np.array([float(value) for value in values.split()])
-        except ValueError:
-            continue  # calib_time is a date
-    return entries
-
-
-def _rigid(file: Path) -> Array:
-    entries = _calibration(file)
-    try:
-        return se3.make(entries['R'].reshape(3, 3), entries['T'].reshape(3))
-    except (KeyError, ValueError) as error:
-        raise BagError(f'{file} holds no R and T: {error}') from error
+        return kitti_raw.read_timestamps(file)
+    except DataError as error:
+        raise BagError(str(error)) from error
