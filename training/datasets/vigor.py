@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VIGOR (Zhu et al., CVPR 2021): street-view panoramas of four cities, each in an aerial tile."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.geometry import angles, se3, tiles
+from geoloc_core.geometry.cameras import EquirectangularCamera
+from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.geometry.grid import Grid
+from geoloc_core.types import AerialPatch, GroundView, PosePrior
+from training.datasets import vigor_labels
+from training.datasets.base import AbstractDataset, read_raw, read_rgb
+from training.datasets.panorama import NORTH, turned, upright_mount
+from training.datasets.protocol import fractions, Protocol
+from training.datasets.sample import Sample
+from training.datasets.vigor_labels import CITIES, CityLabels, GSD_640, LABEL_SETS, TILE_PX, ZOOM
+from training.datasets.vigor_orientations import by_name, by_order
+
+Array = NDArray[np.float64]
+
+# Which cities and which label file: the publisher's two ways to divide the data.
+_DIVISIONS = {
+    ('same-area', 'train'): (CITIES, 'same_area_balanced_train'),
+    ('same-area', 'test'): (CITIES, 'same_area_balanced_test'),
+    ('cross-area', 'train'): (CITIES[:2], 'pano_label_balanced'),
+    ('cross-area', 'test'): (CITIES[2:], 'pano_label_balanced'),
+}
+_HALF_YAW = {'aligned': 0.0, '+-45': np.pi / 4, '+-180': np.pi}
+PROTOCOLS = tuple(f'{area} {yaw}' for area in ('same-area', 'cross-area') for yaw in _HALF_YAW)
+# Positives lie in the central quarter of their tile, give or take a few pixels.
+_HALF_QUARTER_PX = TILE_PX / 4
+_VALIDATION_FRACTION = 0.2
+_NAMES_SHOWN = 3
+
+
+class Vigor(AbstractDataset):
+    """VIGOR: four cities, same-area and cross-area, any spelling of its label files.
+
+    Convention: the map frame of a sample is ENU at the middle of its (positive) tile. Panoramas
+    are north-aligned: the centre column looks north, so an unturned one has yaw pi/2. The camera
+    stands upright; its height over the ground is not published, and 2.0 m is what the field
+    assumes.
+
+    A tile is a piece of Web Mercator, taken here as square pixels of one size. Over the 36 m from
+    its middle to its edge the change of that size and the turn of the meridians displace a point
+    by less than a millimetre. What is larger: the sphere of Web Mercator against the ellipsoid,
+    up to 0.3 % of a distance (a decimetre at the edge), and the cities' published GSDs against
+    Mercator's at the same latitude, 0.1 %.
+
+    `label` of a sample is TRUTH, because the field scores against it; in fact it goes back to the
+    GPS tags of the panoramas, and `label_error_m` says how far it is from them.
+
+    Validation takes a fifth of the publisher's training panoramas, chosen by a hash of the name:
+    the same ones for any order, spelling or selection of cities. Test panoramas are never in it.
+    """
+
+    NAME: ClassVar[str] = 'VIGOR'
+    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'val', 'test')
+    LAYOUT: ClassVar[str] = (
+        '{NewYork,Seattle,SanFrancisco,Chicago}/panorama/<id>,<lat>,<lon>,.jpg\n'
+        '{...}/satellite/satellite_<lat>_<lon>.png\n'
+        '{...}/point_prompt_mask/satellite_<lat>_<lon>_mask.tif  (optional)\n'
+        'splits__corrected/<city>/same_area_balanced_{train,test}__corrected.txt\n'
+        'splits__corrected/<city>/pano_label_balanced__corrected.txt\n'
+        '(or splits_new/, or splits/, with or without __corrected in the names)'
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        *,
+        seed: int = 0,
+        protocol: str = 'same-area aligned',
+        cities: Sequence[str] | None = None,
+        labels: str = 'corrected',
+        gsd: str = 'city',
+        semi_positives: bool = False,
+        masks: bool = False,
+        orientations: Path | str | None = None,
+        camera_height_m: float = 2.0,
+    ) -> None:
+        """Checks the options; label files are read when first needed.
+
+        Args:
+            root: Folder with the cities and the split folders.
+            split: 'train', 'val' or 'test'.
+            seed: Of the draws of orientation.
+            protocol: One of `PROTOCOLS`: area, and how well the heading is known.
+            cities: A selection of the protocol's cities; None for all of them.
+            labels: 'corrected', 'original' (the first release), or 'gps' (from the names).
+            gsd: 'city' for the published m/px of each city, 'mercator' for Web Mercator's at the
+                tile's latitude.
+            semi_positives: Also read the other tiles that show the place.
+            masks: Also read the tiles' semantic masks.
+            orientations: Fixed orientations of a test with unknown heading: CCVPE's .npy (by
+                order), or SliceMatch's text file or a folder of them (by name).
+            camera_height_m: Of the panorama's centre over the ground.
+
+        Raises:
+            DataError: No such folder or split.
+            ConfigError: An option is not one of those named.
+        """
+        super().__init__(root, split, seed=seed)
+        for value, name, allowed in (
+            (protocol, 'protocol', PROTOCOLS),
+            (labels, 'labels', LABEL_SETS),
+            (gsd, 'gsd', ('city', 'mercator')),
+        ):
+            if value not in allowed:
+                raise ConfigError(f'VIGOR has no {name} {value!r}: choose one of {allowed}')
+        self.area, self.orientation = protocol.rsplit(' ', 1)
+        whole, self.stem = _DIVISIONS[self.area, 'test' if split == 'test' else 'train']
+        chosen = whole if cities is None else tuple(cities)
+        if not chosen or not set(chosen) <= set(whole):
+            raise ConfigError(
+                f'VIGOR {self.area} {split} has the cities {whole}: {chosen} is no selection of '
+                'them'
+            )
+        if orientations is not None and (split != 'test' or self.orientation == 'aligned'):
+            raise ConfigError(
+                f'fixed orientations belong to a test with unknown heading, not to {protocol!r} '
+                f'{split}: leave them out'
+            )
+        self.cities = tuple(city for city in whole if city in chosen)
+        self.labels = labels
+        self.gsd = gsd
+        self.semi_positives = semi_positives
+        self.masks = masks
+        self.orientations = None if orientations is None else Path(orientations)
+        self.T_base_camera = upright_mount(camera_height_m)
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether a folder holds a city with panoramas or tiles, or VIGOR's split folders."""
+        return any(
+            (root / city / part).is_dir() for city in CITIES for part in ('panorama', 'satellite')
+        ) or any(
+            (root / folder / city).is_dir()
+            for folder in vigor_labels.SPLIT_FOLDERS
+            for city in CITIES
+        )
+
+    # ---- labels ----
+
+    def _read(self, city: str) -> CityLabels:
+        path = vigor_labels.find_file(self.root, city, self.stem, self.labels)
+        labels = vigor_labels.read_labels(path, city)
+        vigor_labels.refuse_wrong_version(labels, self.labels)
+        return labels
+
+    @cached_property
+    def _files(self) -> tuple[CityLabels, ...]:
+        """The whole label file of each city."""
+        return tuple(self._read(city) for city in self.cities)
+
+    @cached_property
+    def _parts(self) -> tuple[CityLabels, ...]:
+        """What belongs to this split, of each city, in the files' order."""
+        if self.split == 'test':
+            return self._files
+        return tuple(
+            labels.take(np.flatnonzero(_in_validation(labels.panoramas) == (self.split == 'val')))
+            for labels in self._files
+        )
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        return np.cumsum([len(part) for part in self._parts])
+
+    def _place(self, index: int) -> tuple[CityLabels, int]:
+        """The city's labels and the row in them of a sample."""
+        part = int(np.searchsorted(self._ends, index, side='right'))
+        return self._parts[part], index - int(self._ends[part] - len(self._parts[part]))
+
+    @cached_property
+    def keys(self) -> Sequence[str]:
+        """`<city>_<panorama id>` of all samples.
+
+        Raises:
+            DataError: A label file is absent, damaged, of the wrong version, or names a panorama
+                twice.
+        """
+        keys = tuple(
+            f'{part.city}_{name.split(",", 1)[0]}'
+            for part in self._parts
+            for name in part.panoramas
+        )
+        twice = next((key for key, count in Counter(keys).items() if count > 1), None)
+        if twice is not None:
+            raise DataError(f'{self.root}: two panoramas are called {twice}; ids must be unique')
+        return keys
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The rules, with the bounds of the city with the largest tiles."""
+        half_m = _HALF_QUARTER_PX * max(GSD_640[city] for city in self.cities)
+        return Protocol(
+            f'{self.area} {self.orientation}',
+            half_m,
+            half_m,
+            _HALF_YAW[self.orientation],
+            split=self.split,
+        )
+
+    @cached_property
+    def _fixed_turns(self) -> Array | None:
+        """(N,) rad CCW from north, of a published test; None to draw."""
+        if self.orientations is None:
+            return None
+        if self.orientations.suffix != '.npy':
+            names = [name for part in self._parts for name in part.panoramas]
+            return by_name(self.orientations, names)
+        whole = _DIVISIONS[self.area, 'test'][0]
+        sizes = [
+            len(self._parts[self.cities.index(city)] if city in self.cities else self._read(city))
+            for city in whole
+        ]
+        chosen = np.repeat([city in self.cities for city in whole], sizes)
+        return by_order(self.orientations, sum(sizes))[chosen]
+
+    def label_error_m(self, index: int) -> float:
+        """Distance (m) between the label and the panorama's GPS tag."""
+        labels, row = self._place(index)
+        off = labels.delta_px[row, 0] - labels.gps_delta_px[row, 0]
+        return float(np.hypot(*off) * self._gsd_640(labels, row))
+
+    # ---- samples ----
+
+    def _gsd_640(self, labels: CityLabels, row: int) -> float:
+        if self.gsd == 'city':
+            return GSD_640[labels.city]
+        return tiles.gsd(float(labels.tile_latlon[row, 0, 0]), ZOOM)
+
+    def _tiles_shown(self, labels: CityLabels, row: int) -> list[int]:
+        """Which of the four tiles to read: the positive, then others that contain the place."""
+        inside = np.abs(self._delta(labels, row)).max(axis=-1) < TILE_PX / 2
+        return [0, *(k for k in (1, 2, 3) if self.semi_positives and inside[k])]
+
+    def _delta(self, labels: CityLabels, row: int) -> Array:
+        if self.labels == 'gps':
+            return labels.take([row]).gps_delta_px[0]
+        return labels.delta_px[row]
+
+    def _mask_path(self, labels: CityLabels, row: int) -> Path:
+        stem = labels.tiles[row][0].rpartition('.')[0]
+        return self.root / labels.city / 'point_prompt_mask' / f'{stem}_mask.tif'
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The panorama, the tiles, and the mask where asked for."""
+        labels, row = self._place(index)
+        folder = self.root / labels.city
+        paths = [folder / 'panorama' / labels.panoramas[row]]
+        paths += [
+            folder / 'satellite' / labels.tiles[row][k] for k in self._tiles_shown(labels, row)
+        ]
+        if self.masks:
+            paths.append(self._mask_path(labels, row))
+        return tuple(paths)
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """Reads one sample; see `AbstractDataset.sample`."""
+        labels, row = self._place(index)
+        paths = self.files(index)
+        shown = self._tiles_shown(labels, row)
+        image = read_rgb(paths[0])
+        height, width = image.shape[:2]
+        if width != 2 * height:
+            raise DataError(
+                f'{paths[0]}: {width} x {height}; expected a whole panorama, twice as wide as high'
+            )
+        image, yaw = turned(image, self._turn(index, epoch))
+        gsd = self._gsd_640(labels, row)
+        delta = self._delta(labels, row)
+        xy = angles.xy_from_vigor_delta(delta, gsd)
+        if np.abs(delta[0]).max() > TILE_PX / 2:
+            raise DataError(
+                f'{labels.path}, line {labels.lines[row]}: by the GPS tags {labels.panoramas[row]}'
+                f' lies outside its tile {labels.tiles[row][0]}'
+            )
+        # Each tile is laid so that its own label is true of it.
+        patches = [
+            _patch(path, xy[0] - xy[k], gsd)
+            for path, k in zip(paths[1 : 1 + len(shown)], shown, strict=True)
+        ]
+        T_map_base = se3.from_planar(xy[0, 0], xy[0, 1], yaw)
+        return Sample(
+            key=self.keys[index],
+            sequence=labels.city,
+            view=GroundView(0, image, EquirectangularCamera(width, height), self.T_base_camera),
+            T_map_base=T_map_base,
+            patch=patches[0],
+            prior=self._prior(labels, T_map_base, yaw),
+            datum=Datum(*labels.tile_latlon[row, 0].tolist()),
+            other_patches=tuple(patches[1:]),
+            patch_classes=_mask(paths[-1], patches[0]) if self.masks else None,
+        )
+
+    def _turn(self, index: int, epoch: int) -> float:
+        """How far to turn the panorama from north, rad CCW."""
+        if self._fixed_turns is not None:
+            return float(self._fixed_turns[index])
+        epoch = epoch if self.split == 'train' else 0
+        return fractions(self.seed, index, epoch, 1)[0] * _HALF_YAW[self.orientation]
+
+    def _prior(self, labels: CityLabels, T_map_base: Array, yaw: float) -> PosePrior:
+        """The middle of the tile, facing north: where and how far off says the protocol."""
+        half_m = _HALF_QUARTER_PX * GSD_640[labels.city]
+        protocol = replace(self.protocol, half_x_m=half_m, half_y_m=half_m)
+        back = 0.0
+        if protocol.half_yaw:
+            back = float(angles.difference(NORTH, yaw)) / protocol.half_yaw
+        x, y = -T_map_base[:2, 3] / half_m
+        return protocol.prior(0, T_map_base, (x, y, back))
+
+    # ---- completeness ----
+
+    def missing(self) -> Sequence[str]:
+        """Label files, panoramas and tiles of this split that are not there."""
+        found = []
+        for city in self.cities:
+            try:
+                labels = self._parts[self.cities.index(city)]
+            except DataError:
+                # One city's labels may be there although another's are not.
+                try:
+                    labels = self._read(city)
+                except DataError as error:
+                    found.append(str(error))
+                    continue
+            found += _missing(self.root / city / 'panorama', labels.panoramas, 'panoramas', city)
+            positives = [names[0] for names in labels.tiles]
+            found += _missing(self.root / city / 'satellite', positives, 'tiles', city)
+        return found
+
+
+def _in_validation(names: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,) whether a panorama is kept for validation: the fifth with the smallest hashes."""
+    hashes = np.array(
+        [int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), 'big') for name in names],
+        dtype=np.uint64,
+    )
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.argsort(hashes, kind='stable')] = np.arange(len(names))
+    return rank < round(_VALIDATION_FRACTION * len(names))
+
+
+def _patch(path: Path, center_xy: Array, gsd_640: float) -> AerialPatch:
+    image = read_rgb(path)
+    height, width = image.shape[:2]
+    if width != height:
+        raise DataError(f'{path}: {width} x {height}; expected a square tile')
+    grid = Grid(
+        (float(center_xy[0]), float(center_xy[1])), gsd_640 * TILE_PX / width, width, height
+    )
+    return AerialPatch(image, np.ones((height, width), dtype=bool), grid, 'Google')
+
+
+def _mask(path: Path, patch: AerialPatch) -> NDArray[np.uint8]:
+    mask = read_raw(path)
+    if mask.shape != patch.image.shape[:2] or mask.dtype != np.uint8:
+        raise DataError(
+            f'{path}: a mask of shape {mask.shape}, {mask.dtype}; expected one uint8 class per '
+            f'pixel of the tile, {patch.image.shape[:2]}'
+        )
+    return mask
+
+
+def _missing(folder: Path, names: Sequence[str], what: str, city: str) -> list[str]:
+    """One sentence on the listed files that a folder lacks, or none."""
+    wanted = dict.fromkeys(names)
+    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    absent = [name for name in wanted if name not in present]
+    if not absent:
+        return []
+    count = f'{city}: {len(absent)} of {len(wanted)} listed {what} are absent'
+    if not present:
+        return [f'{count}: nothing lies in {folder}; unpack the {what} of {city} there']
+    if len(absent) == len(wanted):
+        old = {Path(name).with_suffix('.jpg').name for name in wanted}
+        if what == 'tiles' and present & old:
+            return [
+                f'{count}: {folder} holds them as .jpg, which is an older release; the labels '
+                'name .png: download the tiles again'
+            ]
+        return [
+            f'{count}: {folder} holds {len(present)} files, but none of those listed (e.g. '
+            f'{absent[0]}): labels and {what} are of different versions'
+        ]
+    shown = ', '.join(absent[:_NAMES_SHOWN])
+    return [f'{count} from {folder}, e.g. {shown}: unpack the {what} of {city} again']
