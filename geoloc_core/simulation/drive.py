@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 import os
 
 import numpy as np
@@ -19,15 +20,13 @@ from geoloc_core.geometry.cameras import (
     PinholeCamera,
 )
 from geoloc_core.geometry.geodesy import EnuFrame
+from geoloc_core.simulation.gnss import gnss_record, GnssModel, GnssRecord
 from geoloc_core.simulation.render.renderer import render, Rendering
 from geoloc_core.simulation.sensors import (
-    gnss_fixes,
-    GnssModel,
     imu_samples,
     ImuModel,
     odometry_samples,
     OdometryModel,
-    outage_stamps,
     stamp_ns_from,
 )
 from geoloc_core.simulation.trajectory import make_trajectory, Trajectory
@@ -122,13 +121,21 @@ class Drive:
         """The map frame."""
         return EnuFrame(self.world.datum)
 
+    @cached_property
+    def gnss_record(self) -> GnssRecord:
+        """Fixes and moments without, with the number of satellites."""
+        buildings = self.world.city.buildings
+        return gnss_record(
+            self.trajectory, self.frame, self.gnss, self.seed, self.start_ns, buildings
+        )
+
     def fixes(self) -> list[GnssFix]:
         """Fixes, none during outages."""
-        return gnss_fixes(self.trajectory, self.frame, self.gnss, self.seed, self.start_ns)
+        return self.gnss_record.fixes
 
     def outage_stamps(self) -> list[int]:
         """Stamps of the messages that say 'no fix'."""
-        return outage_stamps(self.trajectory, self.gnss, self.start_ns)
+        return self.gnss_record.lost_ns
 
     def odometry_samples(self) -> list[OdometrySample]:
         """Dead reckoning."""

@@ -1,41 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sensors that are wrong in the ways real ones are: noise, drift, wrong scale, no reception."""
+"""Wheels and inertial units that are wrong in the ways real ones are.
+
+Every fault draws from a random stream of its own, so that switching one on leaves the others as
+they were.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from geoloc_core.geometry import se2, se3
-from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.trajectory import Trajectory
-from geoloc_core.types import GnssFix, ImuSample, OdometrySample
+from geoloc_core.types import ImuSample, OdometrySample
 
 Array = NDArray[np.float64]
 
 _GRAVITY = 9.80665
-
-
-@dataclass(frozen=True)
-class GnssModel:
-    """A receiver among houses.
-
-    Attributes:
-        rate_hz: Fixes a second.
-        std_m: Standard deviation along east and along north, m; up is 1.5 times as much.
-        correlated: Part of the variance (0..1) that wanders slowly, as reflections make it, and
-            is not averaged away by waiting.
-        correlation_s: Time over which the slow part forgets itself, s.
-        outages: (start, end) spans without reception, s since the start.
-        antenna_in_base: (3,) lever arm, m.
-    """
-
-    rate_hz: float = 5.0
-    std_m: float = 4.0
-    correlated: float = 0.5
-    correlation_s: float = 20.0
-    outages: tuple[tuple[float, float], ...] = ()
-    antenna_in_base: tuple[float, float, float] = (-0.4, 0.0, 1.2)
+# Faster turns than this are turns, each with an error of its own, rad/s.
+_TURN_RATE = np.radians(3.0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +33,13 @@ class OdometryModel:
         yaw_scale: Turn reported over turn made.
         speed_std: White noise of the speed, m/s.
         yaw_rate_std: White noise of the yaw rate, rad/s.
+        turn_scale_std: Every turn is reported too large or too small by a factor of its own, of
+            this standard deviation around `yaw_scale`.
+        grip: Acceleration along the road from which the wheels slip, m/s^2; dry asphalt holds
+            about 8, wet 4, snow 1.5. Accelerating wheels turn too fast, braking ones too slowly.
+        slip: Mean part of the speed lost for each m/s^2 beyond `grip`; each time the wheels slip
+            they do so by up to twice as much or not at all.
+        tick_m: Step of the wheel's encoder, m; 0 for none.
     """
 
     rate_hz: float = 20.0
@@ -57,6 +48,10 @@ class OdometryModel:
     yaw_scale: float = 1.005
     speed_std: float = 0.05
     yaw_rate_std: float = float(np.radians(0.3))
+    turn_scale_std: float = 0.0
+    grip: float = np.inf
+    slip: float = 0.1
+    tick_m: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,73 +60,31 @@ class ImuModel:
 
     Attributes:
         rate_hz: Samples a second.
-        gyro_bias: (3,) rad/s.
+        gyro_bias: (3,) at the start, rad/s.
         gyro_std: White noise of a sample, rad/s.
-        accel_bias: (3,) m/s^2.
+        gyro_walk: How the bias wanders, rad/s per square root of a second.
+        accel_bias: (3,) at the start, m/s^2.
         accel_std: White noise of a sample, m/s^2.
+        accel_walk: How the bias wanders, m/s^2 per square root of a second.
     """
 
     rate_hz: float = 50.0
     gyro_bias: tuple[float, float, float] = (0.001, -0.0015, 0.0025)
     gyro_std: float = 0.002
+    gyro_walk: float = 0.0
     accel_bias: tuple[float, float, float] = (0.02, -0.03, 0.05)
     accel_std: float = 0.05
+    accel_walk: float = 0.0
 
 
-def _times(trajectory: Trajectory, rate_hz: float) -> Array:
+def sample_times(trajectory: Trajectory, rate_hz: float) -> Array:
     """Sampling times (M,) within the drive, s."""
     return np.arange(0.0, trajectory.duration, 1 / rate_hz)
-
-
-def _is_out(model: GnssModel, t: float) -> bool:
-    return any(start <= t < end for start, end in model.outages)
 
 
 def stamp_ns_from(start_ns: int, t: float) -> int:
     """Stamp of a time since the start, s."""
     return start_ns + round(t * 1e9)
-
-
-def gnss_fixes(
-    trajectory: Trajectory, frame: EnuFrame, model: GnssModel, seed: int, start_ns: int = 0
-) -> list[GnssFix]:
-    """Fixes of the antenna, none while an outage lasts.
-
-    Args:
-        trajectory: True motion.
-        frame: Map frame it is in.
-        model: The receiver.
-        seed: Of its errors.
-        start_ns: Stamp of the drive's start.
-
-    Returns:
-        Fixes, their covariance telling the true variance.
-    """
-    rng = np.random.default_rng([seed, 50])
-    times = _times(trajectory, model.rate_hz)
-    std = model.std_m * np.array([1.0, 1.0, 1.5])
-    slow = np.empty((len(times), 3))
-    slow[0] = rng.standard_normal(3)
-    memory = np.exp(-1 / (model.rate_hz * model.correlation_s))
-    for i in range(1, len(times)):
-        slow[i] = memory * slow[i - 1] + np.sqrt(1 - memory**2) * rng.standard_normal(3)
-    fast = rng.standard_normal((len(times), 3))
-    error = (np.sqrt(model.correlated) * slow + np.sqrt(1 - model.correlated) * fast) * std
-    kept = np.array([not _is_out(model, t) for t in times], dtype=bool)
-    antenna = np.array([se3.transform(trajectory.at(t), model.antenna_in_base) for t in times])
-    geodetic = frame.geodetic_from_enu((antenna + error)[kept])
-    cov = np.diag(std**2)
-    return [
-        GnssFix(stamp_ns_from(start_ns, t), float(lat), float(lon), float(alt), cov)
-        for t, lat, lon, alt in zip(times[kept], *geodetic, strict=True)
-    ]
-
-
-def outage_stamps(trajectory: Trajectory, model: GnssModel, start_ns: int = 0) -> list[int]:
-    """Stamps at which the receiver has to say that it has no fix."""
-    return [
-        stamp_ns_from(start_ns, t) for t in _times(trajectory, model.rate_hz) if _is_out(model, t)
-    ]
 
 
 def odometry_samples(
@@ -149,15 +102,20 @@ def odometry_samples(
         Planar poses in the odom frame, which lies where the drive began.
     """
     rng = np.random.default_rng([seed, 51])
-    times = _times(trajectory, model.rate_hz)
-    inner = np.searchsorted(trajectory.t, times)
+    times = sample_times(trajectory, model.rate_hz)
     # True increments over each interval, so that a low rate does not lose distance in turns.
-    distance = np.concatenate([[0.0], np.cumsum(trajectory.speed[:-1] * np.diff(trajectory.t))])
-    driven = np.diff(distance[inner], prepend=0.0)
-    turned = np.diff(trajectory.rpy[inner, 2], prepend=trajectory.rpy[0, 2])
+    slipping = trajectory.speed * slip_factor(trajectory, model, seed)
+    distance = np.concatenate([[0.0], np.cumsum(slipping[:-1] * np.diff(trajectory.t))])
+    driven = np.diff(trajectory.sample(distance, times), prepend=0.0)
+    yaw = _reported_yaw(trajectory, model, seed)
+    turned = np.diff(trajectory.sample(yaw, times), prepend=yaw[0])
     moving = trajectory.sample(trajectory.speed, times) > 0.05
     speed = driven * model.rate_hz * model.scale
     speed += moving * rng.normal(0, model.speed_std, len(times))
+    if model.tick_m:
+        # The counter keeps what has not filled a tick yet, so steps do not add up to a drift.
+        ticks = np.floor(np.cumsum(speed) / model.rate_hz / model.tick_m)
+        speed = np.diff(ticks, prepend=0.0) * model.tick_m * model.rate_hz
     rate = turned * model.rate_hz * model.yaw_scale + model.yaw_drift
     rate += rng.normal(0, model.yaw_rate_std, len(times))
     pose = np.eye(3)
@@ -165,16 +123,41 @@ def odometry_samples(
     for i, t in enumerate(times):
         if i > 0:
             pose = pose @ se2.exp(np.array([speed[i], 0.0, rate[i]]) / model.rate_hz)
-        x, y, yaw = se2.from_matrix(pose)
+        x, y, heading = se2.from_matrix(pose)
         samples.append(
             OdometrySample(
                 stamp_ns_from(start_ns, t),
-                se3.from_planar(x, y, yaw),
+                se3.from_planar(x, y, heading),
                 linear=np.array([speed[i], 0.0, 0.0]),
                 angular=np.array([0.0, 0.0, rate[i]]),
             )
         )
     return samples
+
+
+def slip_factor(trajectory: Trajectory, model: OdometryModel, seed: int) -> Array:
+    """Speed of the wheels over speed of the robot, (N,), at every moment of a trajectory.
+
+    1 wherever the acceleration stays within the grip; above 1 while it accelerates beyond it,
+    below 1 while it brakes beyond it, and never negative.
+    """
+    beyond = np.abs(trajectory.acceleration) - model.grip
+    event, count = label(beyond > 0)
+    strength = np.random.default_rng([seed, 55]).uniform(0, 2, count + 1)
+    part = model.slip * np.maximum(beyond, 0.0) * strength[event]
+    return np.asarray(np.maximum(1.0 + np.sign(trajectory.acceleration) * part, 0.0))
+
+
+def _reported_yaw(trajectory: Trajectory, model: OdometryModel, seed: int) -> Array:
+    """The yaw (N,) with the error of every turn, rad."""
+    yaw = trajectory.rpy[:, 2]
+    if not model.turn_scale_std:
+        return yaw
+    step = np.diff(yaw, prepend=yaw[0])
+    turn, count = label(np.abs(trajectory.angular[:, 2]) > _TURN_RATE)
+    factor = np.random.default_rng([seed, 56]).normal(1.0, model.turn_scale_std, count + 1)
+    factor[0] = 1.0
+    return np.asarray(yaw[0] + np.cumsum(step * factor[turn]))
 
 
 def imu_samples(
@@ -192,7 +175,7 @@ def imu_samples(
         Samples without orientation, as such units give none.
     """
     rng = np.random.default_rng([seed, 52])
-    times = _times(trajectory, model.rate_hz)
+    times = sample_times(trajectory, model.rate_hz)
     angular = trajectory.sample(trajectory.angular, times)
     roll, pitch, _ = trajectory.sample(trajectory.rpy, times).T
     force = np.stack(
@@ -201,9 +184,18 @@ def imu_samples(
     force *= _GRAVITY
     force[:, 0] += trajectory.sample(trajectory.acceleration, times)
     force[:, 1] += trajectory.sample(trajectory.speed, times) * angular[:, 2]
+    wander = np.random.default_rng([seed, 57])
+    angular = angular + _walk(wander, model.gyro_walk, model.rate_hz, len(times))
+    force = force + _walk(wander, model.accel_walk, model.rate_hz, len(times))
     angular = angular + model.gyro_bias + rng.normal(0, model.gyro_std, angular.shape)
     force = force + model.accel_bias + rng.normal(0, model.accel_std, force.shape)
     return [
         ImuSample(stamp_ns_from(start_ns, t), rates, accelerations)
         for t, rates, accelerations in zip(times, angular, force, strict=True)
     ]
+
+
+def _walk(rng: np.random.Generator, strength: float, rate_hz: float, count: int) -> Array:
+    """A random walk (count, 3) from zero, `strength` per square root of a second."""
+    steps = rng.standard_normal((count, 3)) * (strength / np.sqrt(rate_hz))
+    return np.cumsum(steps, axis=0)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The motion is one a robot can make, in the place where it belongs."""
+
+import numpy as np
+import pytest
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.angles import wrap
+from geoloc_core.simulation.city import City, make_city, Street
+from geoloc_core.simulation.polyline import Polyline
+from geoloc_core.simulation.routes import through_streets
+from geoloc_core.simulation.trajectory import DrivingStyle, make_trajectory, ROBOTS
+
+
+@pytest.fixture(scope='module')
+def city():
+    return make_city(2, 160.0, 3)
+
+
+@pytest.fixture(scope='module')
+def trajectory(city):
+    return make_trajectory(city, 4, 300.0)
+
+
+@pytest.fixture(scope='module')
+def walk(city):
+    return make_trajectory(city, 4, 600.0, style=ROBOTS['delivery'])
+
+
+def plain_city(lines, half_extent=150.0):
+    """A city of nothing but streets between (start, end) points."""
+    ends = np.array(sorted({tuple(p) for line in lines for p in line}), float)
+    index = {tuple(p): i for i, p in enumerate(ends.tolist())}
+    streets = tuple(
+        Street(index[tuple(map(float, a))], index[tuple(map(float, b))], Polyline([a, b]), 3.6, 0)
+        for a, b in lines
+    )
+    return City(half_extent, ends, streets, (), (), (), ())
+
+
+def beside_streets(city, xy):
+    """Distance (N,) to the nearest street's middle line, and that street's index."""
+    best = np.full(len(xy), np.inf)
+    owner = np.zeros(len(xy), int)
+    for i, street in enumerate(city.streets):
+        line = street.line.resampled(0.5).points
+        away = np.linalg.norm(xy[:, None] - line[None], axis=2).min(axis=1)
+        owner[away < best] = i
+        best = np.minimum(best, away)
+    return best, owner
+
+
+def test_motion_is_continuous_and_within_limits(trajectory):
+    style = DrivingStyle()
+    step = np.linalg.norm(np.diff(trajectory.xyz, axis=0), axis=1)
+    assert step.max() < 1.01 * style.speed * 0.01
+    # Steps are as long as the speed says: the position is the integral of the velocity.
+    speed = (trajectory.speed[1:] + trajectory.speed[:-1]) / 2
+    np.testing.assert_allclose(step, speed * 0.01, atol=2e-3)
+    assert trajectory.acceleration.max() < 1.05 * style.acceleration
+    assert trajectory.acceleration.min() > -1.05 * style.braking
+    sideways = np.abs(trajectory.speed * trajectory.angular[:, 2])
+    assert sideways.max() < 1.3 * style.lateral
+    assert np.abs(np.diff(trajectory.rpy, axis=0)).max() < 0.01
+    assert trajectory.speed.min() >= 0 and trajectory.speed[0] < 0.3
+    assert trajectory.speed.max() > 0.9 * style.speed
+
+
+def test_car_faces_where_it_goes(trajectory):
+    moving = trajectory.speed[:-1] > 1.0
+    step = np.diff(trajectory.xyz[:, :2], axis=0)[moving]
+    course = np.arctan2(step[:, 1], step[:, 0])
+    assert np.abs(wrap(course - trajectory.rpy[:-1, 2][moving])).max() < 0.02
+
+
+def test_car_keeps_to_the_right_hand_lane(city, trajectory):
+    """At every moment some street's middle line lies to the left within a road's width."""
+    lines = np.concatenate([s.line.resampled(0.5).points for s in city.streets])
+    offsets = []
+    for i in range(0, len(trajectory.t), 200):
+        T = np.linalg.inv(se3.from_planar(*trajectory.xyz[i, :2], trajectory.rpy[i, 2]))
+        local = se3.transform(T, np.c_[lines, np.zeros(len(lines))])
+        beside = local[np.abs(local[:, 0]) < 0.5]
+        beside = beside[np.abs(beside[:, 1]) < 6]
+        if len(beside):
+            offsets.append(beside[np.abs(beside[:, 1]).argmin(), 1])
+    assert 1.2 < np.median(offsets) < 2.2
+
+
+def test_body_rates_turn_the_body(trajectory):
+    """Integrating the rates gives the attitude back."""
+    start, count = 3000, 800
+    R = se3.rotation_from_rpy(*trajectory.rpy[start])
+    for i in range(start, start + count):
+        middle = (trajectory.angular[i] + trajectory.angular[i + 1]) / 2
+        R = R @ se3.exp_rotation(middle * 0.01)
+    expected = se3.rotation_from_rpy(*trajectory.rpy[start + count])
+    assert np.linalg.norm(se3.log_rotation(R.T @ expected)) < 2e-3
+
+
+def test_seeds_decide(city):
+    same = [make_trajectory(city, seed, 30.0).xyz for seed in (1, 1, 2)]
+    assert np.array_equal(same[0], same[1])
+    assert not np.allclose(same[0], same[2])
+    with pytest.raises(ConfigError, match='duration'):
+        make_trajectory(city, 1, 0.0)
+
+
+def test_speed_follows_the_limit_of_the_street(city):
+    fast = make_trajectory(city, 4, 200.0, style=ROBOTS['car'])
+    assert 12.0 < fast.speed.max() <= 13.9
+    narrow = plain_city([((-90, -60), (90, -60)), ((90, -60), (90, 60)), ((90, 60), (-90, -60))])
+    slow = make_trajectory(narrow, 0, 60.0, style=ROBOTS['car'])
+    assert 7.0 < slow.speed.max() <= 8.4
+
+
+def test_delivery_robot_stays_on_pavements_and_crossings(city, walk):
+    """Away from its crossings it keeps off the road, and never leaves the pavement."""
+    xy = walk.xyz[::25, :2]
+    away, owner = beside_streets(city, xy)
+    streets = np.array(city.streets, object)[owner]
+    kerb = np.array([s.half_width for s in streets])
+    outer = np.array([s.reach for s in streets])
+    junction = np.linalg.norm(xy[:, None] - city.junctions[None], axis=2).min(axis=1)
+    mouth = max(max(s.mouths) for s in city.streets)
+    # Inside a corner of a block the nearest middle line may be that of either street.
+    assert (away < outer * np.where(junction < 2 * mouth, 1.3, 1.02)).all()
+    assert (away > kerb)[junction > mouth + 2].all()
+    on_road = away < kerb - 0.2
+    assert 0 < on_road.mean() < 0.15
+    assert walk.speed.max() <= 1.61
+    assert np.abs(np.diff(walk.rpy[:, 2])).max() < 0.03
+
+
+@pytest.mark.parametrize('robot', ['car', 'delivery'])
+def test_ways_never_jump_nor_reverse(city, robot):
+    for seed in range(3):
+        way = make_trajectory(city, seed, 200.0, style=ROBOTS[robot])
+        step = np.diff(way.xyz[:, :2], axis=0)
+        assert np.linalg.norm(step, axis=1).max() <= 1.02 * way.speed.max() * 0.01
+        forward = np.stack([np.cos(way.rpy[:-1, 2]), np.sin(way.rpy[:-1, 2])], axis=-1)
+        assert (np.einsum('ij,ij->i', step, forward) >= -1e-6).all()
+        assert np.abs(np.diff(way.rpy[:, 2])).max() < 0.03
+
+
+def test_dead_ends_are_avoided_where_there_is_another_way():
+    ring = [((-90, -60), (90, -60)), ((90, -60), (0, 70)), ((0, 70), (-90, -60))]
+    city = plain_city([*ring, ((90, -60), (140, -60)), ((0, 70), (0, 130))])
+    assert len(through_streets(city)) == 3
+    way = make_trajectory(city, 1, 120.0)
+    assert way.xyz[:, 0].max() < 100 and way.xyz[:, 1].max() < 80
+
+
+@pytest.mark.parametrize('robot', ['car', 'delivery'])
+def test_a_town_of_dead_ends_is_driven_in_loops(robot):
+    city = plain_city([((-120, 0), (0, 0)), ((0, 0), (110, 30))])
+    way = make_trajectory(city, 1, 400.0, style=ROBOTS[robot])
+    assert np.abs(way.xyz[:, :2]).max() < 135
+    # Yaw of a car in a loop changes smoothly; a turn on the spot would be a jump.
+    assert np.abs(np.diff(way.rpy[:, 2])).max() < 0.03
+    away, _ = beside_streets(city, way.xyz[::50, :2])
+    assert away.max() < 8.0
+
+
+def test_a_city_without_streets_is_refused(empty_city):
+    with pytest.raises(ConfigError, match='streets'):
+        make_trajectory(empty_city, 0, 10.0)
