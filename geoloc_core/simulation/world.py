@@ -37,6 +37,7 @@ class World:
         city: What stands where.
         ground: What the ground looks like.
         facades: What walls look like.
+        attribution: Who must be named where it is shown; '' for a made-up city.
     """
 
     seed: int
@@ -44,6 +45,7 @@ class World:
     city: City
     ground: Ground
     facades: Facades
+    attribution: str = ''
 
     def scene(self, light: Light | None = None) -> Scene:
         """The city as the ground camera meets it."""
