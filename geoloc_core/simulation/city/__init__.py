@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of a small made-up city: streets, buildings, green and street life, from a seed."""
 
-from geoloc_core.simulation.city.legacy import make_city
+from geoloc_core.simulation.city.make import make_city
 from geoloc_core.simulation.city.plan import (
     Area,
     Building,
     Car,
     City,
+    CROSSING_BEHIND_M,
     Fence,
     Furniture,
     LANE_M,
@@ -18,15 +19,19 @@ from geoloc_core.simulation.city.plan import (
     Street,
     Tree,
 )
+from geoloc_core.simulation.city.street_life import furnish, Life
+from geoloc_core.simulation.city.streets import drivable, with_mouths
 
 __all__ = [
     'Area',
     'Building',
+    'CROSSING_BEHIND_M',
     'Car',
     'City',
     'Fence',
     'Furniture',
     'LANE_M',
+    'Life',
     'PARKING_M',
     'PAVEMENT_M',
     'Path',
@@ -34,5 +39,8 @@ __all__ = [
     'STOP_LINE_M',
     'Street',
     'Tree',
+    'drivable',
+    'furnish',
     'make_city',
+    'with_mouths',
 ]

@@ -2,6 +2,7 @@
 """Where streets run, as a planar graph: grids, organic nets, rings and spokes, diagonals."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,7 +210,7 @@ def _cut_diagonal(
             edges.append((a, b))
     net.xy = np.array(xy)
     chain.sort(key=lambda i: float(net.xy[i] @ along))
-    net.avenue = {key(a, b) for a, b in zip(chain[:-1], chain[1:], strict=True)}
+    net.avenue = {key(a, b) for a, b in pairwise(chain)}
     net.edges = edges + sorted(net.avenue)
 
 

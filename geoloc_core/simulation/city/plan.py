@@ -199,8 +199,8 @@ class Area:
     """A piece of ground with a use of its own.
 
     Attributes:
-        kind: 'park', 'lawn', 'pond', 'playground', 'square', 'parking', 'yard', 'field' or
-            'gravel'.
+        kind: 'park', 'lawn', 'pond', 'playground', 'square', 'parking', 'asphalt', 'yard',
+            'field' or 'gravel'.
         outline: (N, 2) corners of a simple polygon.
     """
 

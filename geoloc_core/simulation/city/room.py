@@ -161,3 +161,10 @@ def smoothed(outline: Array, spacing: float = 3.0, rounds: int = 2) -> Array:
     for _ in range(rounds):
         closed = (np.roll(closed, 1, axis=0) + 2 * closed + np.roll(closed, -1, axis=0)) / 4
     return closed
+
+
+def inside(outline: Array, xy: ArrayLike) -> bool:
+    """Whether a place (2,) lies in a polygon (N, 2)."""
+    x, y = np.asarray(xy, np.float64)
+    polygon = outline.astype(np.float32)[:, None]
+    return bool(cv2.pointPolygonTest(polygon, (float(x), float(y)), False) > 0)

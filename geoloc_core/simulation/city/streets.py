@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 import heapq
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def make_streets(
     streets = []
     for chain in _chains(net):
         points = _curve(rng, net, chain)
-        edges = {key(a, b) for a, b in zip(chain[:-1], chain[1:], strict=True)}
+        edges = {key(a, b) for a, b in pairwise(chain)}
         kind = 'avenue' if edges <= wide else ''
         streets.append(_dressed(rng, chain[0], chain[-1], Polyline(points), kind))
     junctions = net.xy
@@ -121,7 +122,7 @@ def _chains(net: Network) -> list[list[int]]:
             while chain[-1] not in junction:
                 a, b = beside[chain[-1]]
                 chain.append(b if a == chain[-2] else a)
-            seen |= {key(a, b) for a, b in zip(chain[:-1], chain[1:], strict=True)}
+            seen |= {key(a, b) for a, b in pairwise(chain)}
             if chain[0] == chain[-1]:
                 middle = len(chain) // 2
                 chains += [chain[: middle + 1], chain[middle:]]
@@ -189,7 +190,7 @@ def _main_road(rng: np.random.Generator, net: Network) -> set[Edge]:
     while queue:
         cost, node, before, way = heapq.heappop(queue)
         if node == goal:
-            return {key(a, b) for a, b in zip(way[:-1], way[1:], strict=True)}
+            return {key(a, b) for a, b in pairwise(way)}
         if (node, before) in done:
             continue
         done.add((node, before))
