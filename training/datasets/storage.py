@@ -18,6 +18,7 @@ from geoloc_core.geometry.cameras import (
     AbstractCamera,
     EquirectangularCamera,
     FisheyeCamera,
+    PanoramaCropCamera,
     PinholeCamera,
 )
 from geoloc_core.geometry.geodesy import Datum
@@ -28,7 +29,8 @@ from training.datasets.sample import LabelKind, Sample
 
 VERSION = 1
 _CAMERAS: dict[str, type[AbstractCamera]] = {
-    kind.__name__: kind for kind in (PinholeCamera, FisheyeCamera, EquirectangularCamera)
+    kind.__name__: kind
+    for kind in (PinholeCamera, FisheyeCamera, EquirectangularCamera, PanoramaCropCamera)
 }
 Arrays = dict[str, np.ndarray]
 
