@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.cameras import AbstractCamera
-from geoloc_core.simulation.days import GroundDay
+from geoloc_core.simulation.draws import GroundDay
 from geoloc_core.simulation.lens_surface import add_dirt, add_drops
 from geoloc_core.simulation.rain import add_streaks
 

@@ -15,7 +15,7 @@ from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city import City, make_city
 from geoloc_core.simulation.ground import paint_ground
 from geoloc_core.simulation.mesh import build_mesh
-from geoloc_core.simulation.render.appearance import Light
+from geoloc_core.simulation.render.appearance import Appearance, Light
 from geoloc_core.simulation.render.facades import Facades
 from geoloc_core.simulation.render.ground import Ground
 from geoloc_core.simulation.render.renderer import render_aerial
@@ -47,9 +47,9 @@ class World:
     facades: Facades
     attribution: str = ''
 
-    def scene(self, light: Light | None = None) -> Scene:
+    def scene(self, appearance: Appearance | Light | None = None) -> Scene:
         """The city as the ground camera meets it."""
-        return Scene(build_mesh(self.city, self.seed), self.ground, self.facades, light)
+        return Scene(build_mesh(self.city, self.seed), self.ground, self.facades, appearance)
 
     def aerial_scene(self, *, moved_cars: bool = True) -> Scene:
         """The city on the day of the flight: other light and, by default, other cars."""
