@@ -112,7 +112,7 @@ def hold_out_blocks(
 
     Args:
         groups: (N,) group of each sample, samples of a group in the order they were taken.
-        block: Length of a block.
+        block: Length of a block; shorter where a group holds less than a cycle of them.
         every: One block of so many is held out, the first being the middle one of a cycle.
         guard: Samples on either side of a block that neither part gets.
 
@@ -124,7 +124,7 @@ def hold_out_blocks(
     train = np.ones(len(inverse), dtype=bool)
     for name in range(len(names)):
         members = np.flatnonzero(inverse == name)
-        blocks = np.arange(len(members)) // block
+        blocks = np.arange(len(members)) // max(1, min(block, len(members) // every))
         mine = blocks % every == every // 2
         held[members[mine]] = True
         near = np.convolve(mine, np.ones(2 * guard + 1), mode='full')[guard : guard + len(mine)]
