@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a recording to train, choose and judge with: whole stretches, never every n-th frame.
+
+A frame's neighbours are nearly its copies. Splits that interleave them measure how well a method
+remembers, not how well it localizes.
+"""
+
+from geoloc_core.errors import DataError
+
+SPLITS = ('train', 'validation', 'test', 'all')
+# Share of a recording left out on the border between training and validation.
+_GUARD = 0.01
+
+
+def check_shares(**shares: float) -> None:
+    """Refuses what is no part of a whole.
+
+    Raises:
+        DataError: Not within 0 .. 0.9.
+    """
+    for name, share in shares.items():
+        if not 0.0 <= share <= 0.9:
+            raise DataError(f'{name} = {share}: expected a share of the frames, 0 to 0.9')
+
+
+def stretch(count: int, split: str, validation: float, test: float = 0.0) -> range:
+    """The frames of one part of a recording, in order of time: train, validation, test.
+
+    Args:
+        count: Frames of the recording.
+        split: 'train', 'validation', 'test' or 'all'.
+        validation: Share of the frames before the test that is kept for choosing a model; a
+            hundredth of the recording before it belongs to neither.
+        test: Share of all frames, the last ones.
+
+    Returns:
+        Their numbers, 0 .. count - 1; possibly none.
+    """
+    first_test = count - round(count * test)
+    first_validation = first_test - round(first_test * validation)
+    guard = round(first_test * _GUARD) if first_validation < first_test else 0
+    return {
+        'all': range(count),
+        'train': range(max(0, first_validation - guard)),
+        'validation': range(first_validation, first_test),
+        'test': range(first_test, count),
+    }[split]
