@@ -30,6 +30,7 @@ class Place:
         stamp_ns: Time of exposure.
         T_map_base: (4, 4) truth.
         frame: The map frame.
+        number: Of the frame in its sequence, from 0, in order of time.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Place:
     stamp_ns: int
     T_map_base: Array
     frame: EnuFrame
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Shot:
         T_map_base: (4, 4) truth.
         frame: The map frame.
         split: Part of the data set.
+        number: Of the frame in its sequence, from 0, in order of time.
+        depth_rig: The sensor that `depth_m` belongs to, if it is not the picture's camera.
     """
 
     index: int
@@ -69,12 +73,20 @@ class Shot:
     T_map_base: Array
     frame: EnuFrame
     split: str = 'train'
+    number: int = 0
+    depth_rig: 'Rig | None' = None
 
     @property
     def place(self) -> Place:
         """Where and when, without the pixels."""
         return Place(
-            self.index, self.sequence, self.split, self.stamp_ns, self.T_map_base, self.frame
+            self.index,
+            self.sequence,
+            self.split,
+            self.stamp_ns,
+            self.T_map_base,
+            self.frame,
+            self.number,
         )
 
     @property
@@ -90,10 +102,12 @@ class Rig:
     Attributes:
         camera: Its projection.
         T_base_camera: (4, 4) optical frame -> base_link.
+        depth: A second sensor that measures depth, where depth is not that of the picture.
     """
 
     camera: AbstractCamera
     T_base_camera: Array
+    depth: 'Rig | None' = None
 
 
 class LayoutWriter(ABC):
@@ -111,7 +125,8 @@ class LayoutWriter(ABC):
         DEFAULT_SIZE: (width, height) of the publisher's pictures.
         AERIAL_GSD: m/px of the aerial picture to cut tiles from; None if the layout has none.
         AERIAL_REACH_M: How far from a camera its aerial tiles may reach, m, along x or y.
-        SPLITS: Part -> share of the shots, in the order in which they are dealt out.
+        DEPTH: Depth is written.
+        SPLITS: Part -> share of the shots.
     """
 
     NAME: ClassVar[str]
@@ -122,6 +137,7 @@ class LayoutWriter(ABC):
     DEFAULT_SIZE: ClassVar[tuple[int, int]]
     AERIAL_GSD: ClassVar[float | None] = None
     AERIAL_REACH_M: ClassVar[float] = 0.0
+    DEPTH: ClassVar[bool] = False
     SPLITS: ClassVar[dict[str, float]] = {'train': 0.5, 'test': 0.5}
 
     def __init__(self, root: Path | str) -> None:
@@ -140,6 +156,25 @@ class LayoutWriter(ABC):
     @abstractmethod
     def sequence(cls, city: int, number: int) -> str:
         """Name of the `number`-th drive through (or scene of) the `city`-th world, from 0."""
+
+    @classmethod
+    def split(cls, number: int, numbers: int, fraction: float) -> str:
+        """The part of the data set that a shot belongs to.
+
+        Args:
+            number: Of its sequence in its world.
+            numbers: How many sequences that world has.
+            fraction: A draw in [0, 1), the shot's own.
+
+        Returns:
+            One of `SPLITS`; by default in proportion to their shares.
+        """
+        total = 0.0
+        for name, share in cls.SPLITS.items():
+            total += share
+            if fraction < total:
+                return name
+        return name
 
     @classmethod
     def datum(cls, city: int) -> Datum:

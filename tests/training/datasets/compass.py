@@ -49,13 +49,17 @@ def compass_shots(rig, datum=COMPASS_DATUM, places=PLACES, *, sequence='', split
         T = np.asarray(place, float)
         T = T if T.shape == (4, 4) else se3.from_planar(*place)
         picture = render(scene, rig.camera, T @ rig.T_base_camera)
+        depth = picture.depth_m
+        if getattr(rig, 'depth', None) is not None:
+            depth = render(scene, rig.depth.camera, T @ rig.depth.T_base_camera).depth_m
         shots.append(
             Shot(
                 index=index, sequence=sequence, stamp_ns=10**9 + index * 10**8,
-                image=picture.image, depth_m=picture.depth_m,
+                image=picture.image, depth_m=depth,
                 labels=np.zeros(picture.image.shape[:2], np.uint8),
                 camera=rig.camera, T_base_camera=rig.T_base_camera, T_map_base=T,
-                frame=EnuFrame(datum), split=split,
+                frame=EnuFrame(datum), split=split, number=index,
+                depth_rig=getattr(rig, 'depth', None),
             )
         )  # fmt: skip
     return shots
@@ -84,14 +88,18 @@ def write_compass(writer, size=None, places=PLACES):
     datum = writer.datum(0)
     if writer.NORTH_ALIGNED:
         places = [(x, y, np.pi / 2) for x, y, *_ in places]
+    if writer.INDOOR:
+        # A hand's height; base_link is the camera itself.
+        places = [se3.from_planar(*p, 1.4) if len(p) == 3 else p for p in places]
     aerial = None
     if writer.AERIAL_GSD is not None:
         aerial = compass_orthophoto(datum, writer.AERIAL_GSD, writer.AERIAL_REACH_M + 8.0)
     shots = []
     for number, split in enumerate(writer.SPLITS):
-        name = writer.sequence(0, number if writer.DRIVES else 0)
+        name = writer.sequence(0, number if writer.DRIVES or writer.INDOOR else 0)
         for shot in compass_shots(rig, datum, places, sequence=name, split=split):
             fields = {**shot.__dict__, 'index': len(shots)}
+            fields['number'] = sum(other.sequence == name for other in shots)
             fields['stamp_ns'] = 10**9 + len(shots) * 10**8
             place = writer.aligned(Shot(**fields).place)
             if not np.array_equal(place.T_map_base, shot.T_map_base):
