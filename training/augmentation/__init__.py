@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of samples for training that keep picture, depth, masks, map and pose true together.
+
+A step says how far it may go; the draw comes from (seed, epoch, index) alone. There is no
+mirroring here, and none may be added: one mirrored view shows a world that does not exist, in
+which right and left, and with them every yaw, are exchanged against the other view; and mirroring
+both needs streets driven on the other side, unreadable signs, and poses that no label set has.
+Quarter turns of the map (`TurnMap`) give an aerial picture new sides without that.
+"""
+
+from training.augmentation.geometric import CropView, RollPanorama, ShiftPatch, TurnMap
+from training.augmentation.photometric import (
+    DropDepth,
+    EraseBlocks,
+    JitterPatch,
+    JitterView,
+    LimitFieldOfView,
+)
+from training.augmentation.pipeline import Pipeline, pipeline_from, Step, STEPS
+
+__all__ = [
+    'CropView',
+    'DropDepth',
+    'EraseBlocks',
+    'JitterPatch',
+    'JitterView',
+    'LimitFieldOfView',
+    'Pipeline',
+    'pipeline_from',
+    'RollPanorama',
+    'ShiftPatch',
+    'Step',
+    'STEPS',
+    'TurnMap',
+]
