@@ -3,7 +3,8 @@
 
 conditions = parse_conditions('hard')
 day = draw_ground(conditions, seed, index)
-rendering = render(ground_scene(world, day), camera, T_map_base @ day.T_base_tilted @ T_base_camera)
+T_map_camera = T_map_base @ day.T_base_tilted @ T_base_camera
+rendering = render(ground_scene(world, day), camera, T_map_camera)
 image = expose(rendering.image, day, index, rendering.range_m, camera)
 """
 

@@ -53,9 +53,8 @@ def add_streaks(
     v = rng.uniform(-0.5, height - 0.5, count)
     slant = rng.normal(0, 0.15) + rng.normal(0, 0.04, count)
     half = np.minimum(_STREAK_M / distance / pixel_rad, 0.4 * height) / 2
-    veil = np.zeros((height, width), np.float32)
+    veil = np.zeros((height, width), np.uint8)
     edges = np.geomspace(_NEAR_M, _FAR_M, _BANDS + 1)
-    open_air = np.full((height, width), np.inf) if depth_m is None else depth_m
     for near, far in pairwise(edges):
         chosen = np.flatnonzero((distance >= near) & (distance < far))
         if not len(chosen):
@@ -63,26 +62,38 @@ def add_streaks(
         wide = _DROP_M / near / pixel_rad
         starts = np.stack([u - half * slant, v - half], axis=-1)[chosen]
         ends = np.stack([u + half * slant, v + half], axis=-1)[chosen]
-        mask = _lines(starts, ends, width, height, max(1, round(wide)), wraps)
         # A streak thinner than a pixel covers only its part of it.
-        strength = np.float32(0.3 * min(1.0, wide**0.7) / 255)
-        hidden = open_air < np.sqrt(near * far)
-        veil += np.where(hidden, np.float32(0), mask * strength)
-    np.minimum(veil, 1, out=veil)
-    sky = light[: max(1, height // 3)].mean(axis=(0, 1)) * np.float32(1.15)
-    return light + veil[..., None] * (sky - light)
+        level = max(1, round(255 * 0.3 * min(1.0, wide**0.7)))
+        mask = _lines(starts, ends, (height, width), max(1, round(wide)), level, wraps)
+        if depth_m is not None:
+            # Not a number is the sky: nothing hides rain there.
+            mask[depth_m < np.sqrt(near * far)] = 0
+        cv2.max(veil, mask, dst=veil)
+    sky = np.array(cv2.mean(light[: max(1, height // 3)])[:3], np.float32) * np.float32(1.15)
+    wet = np.flatnonzero(veil)
+    out = light.reshape(-1, 3).copy()
+    under = out.take(wet, axis=0)
+    share = veil.ravel().take(wet).astype(np.float32)[:, None] * np.float32(1 / 255)
+    out[wet] = under + share * (sky - under)
+    return out.reshape(light.shape)
 
 
 def _lines(
-    starts: NDArray, ends: NDArray, width: int, height: int, thickness: int, wraps: bool
+    starts: NDArray,
+    ends: NDArray,
+    shape: tuple[int, int],
+    thickness: int,
+    level: int,
+    wraps: bool,
 ) -> NDArray[np.uint8]:
-    """Anti-aliased segments as a mask, 0..255."""
+    """Anti-aliased segments of a level as a mask."""
+    width = shape[1]
     pairs = np.stack([starts, ends], axis=1)
     if wraps:
         pairs = np.concatenate([pairs + np.array([shift, 0]) for shift in (-width, 0, width)])
         inside = (pairs[..., 0].max(axis=1) > -2) & (pairs[..., 0].min(axis=1) < width + 2)
         pairs = pairs[inside]
     fixed = np.rint(pairs * 2**_SHIFT).astype(np.int32)
-    mask = np.zeros((height, width), np.uint8)
-    cv2.polylines(mask, list(fixed), False, 255, thickness, cv2.LINE_AA, _SHIFT)
+    mask = np.zeros(shape, np.uint8)
+    cv2.polylines(mask, list(fixed), False, level, thickness, cv2.LINE_AA, _SHIFT)
     return mask
