@@ -8,6 +8,7 @@ from geoloc_core.bags.reader import BagReader
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import BagError
 from geoloc_core.evaluation.trajectory import Trajectory
+from geoloc_core.evaluation.tum import read_tum
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.mosaic import MosaicConfig, OrthoMosaic
 from geoloc_core.sources.mount_calibration import (
@@ -16,7 +17,6 @@ from geoloc_core.sources.mount_calibration import (
     MountConfig,
 )
 from geoloc_core.types import GroundView
-from geoloc_ros.bags.tum import read_tum
 from geoloc_ros.bags.views import views
 
 

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from geoloc_core.errors import GeolocError
+from geoloc_core.evaluation.tum import write_tum
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.types import GroundView, PoseEstimate
 from geoloc_ros.bags.scoring import Score
-from geoloc_ros.bags.tum import write_tum
 
 log = logging.getLogger(__name__)
 

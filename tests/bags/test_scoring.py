@@ -8,13 +8,13 @@ import pytest
 from geoloc_core.bags.reader import read_bag
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.evaluation.trajectory import Trajectory
+from geoloc_core.evaluation.tum import read_tum, write_tum
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.types import PoseEstimate, PoseMeasurement, Status
 from geoloc_ros.bags.results import COLUMNS, write_results
 from geoloc_ros.bags.run import FrameRecord, read_inputs, RunRecord
 from geoloc_ros.bags.scoring import frame_to_frame, score
-from geoloc_ros.bags.tum import read_tum, write_tum
 from tests.bags.conftest import DATUM, START, write_drive
 
 HALF = 500_000_000

@@ -21,6 +21,19 @@ def write_tum(path: str | Path, trajectory: Trajectory) -> None:
     Path(path).write_text('\n'.join(lines) + '\n', encoding='ascii')
 
 
+def stamp_ns_from_seconds(text: str) -> int:
+    """Nanoseconds of a decimal number of seconds, exact where a float64 would round.
+
+    Raises:
+        ValueError: Not a number.
+    """
+    whole, _, fraction = text.partition('.')
+    if not whole.isdigit() or (fraction and not fraction.isdigit()):
+        # Written as 1.3e9 by other tools: as exact as a float is.
+        return round(float(text) * 1e9)
+    return int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, '0'))
+
+
 def read_tum(path: str | Path) -> Trajectory:
     """Reads a trajectory.
 
@@ -36,12 +49,7 @@ def read_tum(path: str | Path) -> Trajectory:
         if not parts or parts[0].startswith('#'):
             continue
         try:
-            whole, _, fraction = parts[0].partition('.')
-            if not whole.isdigit() or (fraction and not fraction.isdigit()):
-                # Written as 1.3e9 by other tools: as exact as a float is.
-                stamp = round(float(parts[0]) * 1e9)
-            else:
-                stamp = int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, '0'))
+            stamp = stamp_ns_from_seconds(parts[0])
             values = np.array([float(v) for v in parts[1:]])
             samples.append((stamp, se3.from_quaternion(values[:3], values[3:7])))
         except (ValueError, IndexError) as error:
