@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.simulation.render.textures import remap_points
-
 Float32 = NDArray[np.float32]
 
 # Light that dried mud lets through in the middle of a speck, and the part it scatters instead.
@@ -19,6 +17,7 @@ _MAX_SPECKS = 600
 # A drop is a fisheye lens: the scene stands on its head and is this much smaller.
 _DROP_SHRINKS = 5.0
 _SMALL = 4
+_FOLD = 1024
 
 
 def add_dirt(light: Float32, share: float, seed: tuple[int, int], wraps: bool) -> Float32:
@@ -71,7 +70,7 @@ def _dirt(
 
 @dataclass(frozen=True)
 class _Water:
-    """Pixels under water: their indices, where each looks in the small picture, how it blends."""
+    """Pixels under water: indices, how each blends, where it looks (u, v) in the small picture."""
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
@@ -99,7 +98,9 @@ def add_drops(light: Float32, count: int, seed: tuple[int, int], wraps: bool) ->
     shrunk = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
     small = np.asarray(cv2.blur(shrunk, (3, 3)), np.float32)
     # Outside of the picture a drop shows what lies behind its edge, mirrored.
-    seen = remap_points(small, water.u, water.v, cv2.BORDER_REFLECT)
+    seen = cv2.remap(small, water.u, water.v, cv2.INTER_LINEAR, None, cv2.BORDER_REFLECT).reshape(
+        -1, 3
+    )[: len(water.rows)]
     out = light.copy()
     under = light[water.rows, water.columns]
     out[water.rows, water.columns] = under + water.alpha * (seen * water.rim - under)
@@ -143,5 +144,8 @@ def _water(height: int, width: int, count: int, seed: tuple[int, int], wraps: bo
         for image, value in values:
             image[where] = np.where(above, value, image[where])
     rows, columns = np.nonzero(alpha)
-    picked = [image[rows, columns] for image in (map_u, map_v, alpha, rim)]
-    return _Water(rows, columns, picked[0], picked[1], picked[2][:, None], picked[3][:, None])
+    # cv2.remap refuses lines of 32767 pixels or more: the list is folded.
+    pad = -len(rows) % _FOLD
+    look = [np.pad(m[rows, columns], (0, pad)).reshape(-1, _FOLD) for m in (map_u, map_v)]
+    blend = (m[rows, columns][:, None] for m in (alpha, rim))
+    return _Water(rows, columns, *look, *blend)
