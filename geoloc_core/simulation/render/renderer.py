@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of a scene through the project's own camera models, with exact depth."""
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.render.scene import Scene
+from geoloc_core.simulation.render.scene import CHUNK, empty_hits, hits_part, Scene
 
 Array = NDArray[np.float64]
 
 # An aerial picture is taken from this height; only a bound, as its rays are parallel.
 _ABOVE_M = 500.0
-_AERIAL_RAYS = 65536
+# Standard deviation of the sensor's noise, of 255.
+_NOISE = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ class Rendering:
 
 @dataclass(frozen=True)
 class _Rays:
-    """The rays of one camera: where they go and how wide a pixel is."""
+    """The rays of one camera: where they go, which pixels see anything, how wide a pixel is."""
 
     optical: Array
-    inside: NDArray[np.int64]
+    inside: NDArray[np.uint8]
     pixel_rad: float
 
 
@@ -55,11 +57,30 @@ def _rays(camera: AbstractCamera) -> _Rays:
     v, u = np.mgrid[0 : camera.height, 0 : camera.width]
     uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float64)
     rays = camera.unproject(uv)
-    inside = np.flatnonzero(np.isfinite(rays).all(axis=1))
+    inside = np.asarray(np.isfinite(rays).all(axis=1))
+    rays[~inside] = (0.0, 0.0, 1.0)
     middle = np.array([[camera.width / 2, camera.height / 2]])
     pair = camera.unproject(np.concatenate([middle, middle + np.array([1.0, 0.0])]))
     pixel = float(np.arccos(np.clip(pair[0] @ pair[1], -1, 1)))
-    return _Rays(rays[inside], inside, pixel)
+    return _Rays(np.ascontiguousarray(rays), inside.astype(np.uint8), pixel)
+
+
+@lru_cache(maxsize=8)
+def _offsets(samples: int) -> Array:
+    """Places (S, 2) in a pixel, spread evenly: a lattice of the golden ratio."""
+    i = np.arange(samples)
+    return np.stack([(i + 0.5) / samples, (i + 0.5) * 0.6180339887498949 % 1.0], axis=-1) - 0.5
+
+
+def _each(work: Callable[[int], None], starts: Sequence[int], workers: int) -> None:
+    """Runs work on every start; the threads share nothing but arrays they do not both write."""
+    if workers == 1 or len(starts) == 1:
+        for start in starts:
+            work(start)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(work, starts):
+            pass
 
 
 def render(
@@ -84,33 +105,65 @@ def render(
     Returns:
         The picture with range and depth.
     """
+    from geoloc_core.simulation.render import pixels, shading
+
     rays = _rays(camera)
-    directions = rays.optical @ T_map_camera[:3, :3].T
-    hits = scene.cast(T_map_camera[:3, 3], directions, 0.0, rays.pixel_rad)
-    rgb = hits.rgb
-    if noise_seed is not None:
-        rng = np.random.default_rng(noise_seed)
-        # Shot noise grows with light; one draw for the three channels keeps it cheap.
-        rgb = rgb + rng.standard_normal((len(rgb), 1), np.float32) * np.float32(2.0)
-    shape = (camera.height, camera.width)
-    count = camera.height * camera.width
-    image = np.zeros((count, 3), np.uint8)
-    image[rays.inside] = np.clip(rgb + np.float32(0.5), 0, 255).astype(np.uint8)
-    seen = np.where(np.isfinite(hits.range_m), hits.range_m, np.nan)
-    range_m = np.full(count, np.nan, np.float32)
-    range_m[rays.inside] = seen
-    depth_m = np.full(count, np.nan, np.float32)
-    depth_m[rays.inside] = seen * rays.optical[:, 2]
-    triangle = np.full(count, -1, np.int64)
-    triangle[rays.inside] = hits.triangle
-    labels = np.zeros(count, np.uint8)
-    labels[rays.inside] = hits.label
+    height, width = camera.height, camera.width
+    count = height * width
+    R = np.ascontiguousarray(T_map_camera[:3, :3], np.float64)
+    origin = np.ascontiguousarray(T_map_camera[None, :3, 3], np.float64)
+    hits = empty_hits(count)
+    rows = max(1, CHUNK // width)
+    tops = range(0, height, rows)
+    mask = np.zeros(count, np.uint8)
+    image = np.empty((height, width, 3), np.uint8)
+    range_m = np.empty((height, width), np.float32)
+    depth_m = np.empty((height, width), np.float32)
+
+    def shoot(top: int) -> None:
+        part = slice(top * width, min(height, top + rows) * width)
+        turned = np.empty((part.stop - part.start, 3))
+        turned32 = np.empty(turned.shape, np.float32)
+        shading.turn_rays(rays.optical[part], R, turned, turned32)
+        scene.trace(origin, turned, turned32, 0.0, rays.pixel_rad, hits_part(hits, part))
+
+    def mark(top: int) -> None:
+        pixels.find_edges(
+            top, min(height, top + rows), width, hits.triangle, hits.label, hits.normal,
+            hits.range_m, hits.lit, hits.rgb, rays.pixel_rad, mask,
+        )  # fmt: skip
+
+    def refine(top: int) -> None:
+        first, last = top * width, min(height, top + rows) * width
+        edge = first + np.flatnonzero(mask[first:last] & rays.inside[first:last])
+        offsets = _offsets(samples)
+        batch = max(1, CHUNK // samples)
+        for i in range(0, len(edge), batch):
+            some = edge[i : i + batch]
+            fine = empty_hits(len(some) * samples)
+            turned = np.empty((len(some) * samples, 3))
+            turned32 = np.empty(turned.shape, np.float32)
+            pixels.sub_rays(some, width, rays.optical, offsets, R, turned, turned32)
+            scene.trace(origin, turned, turned32, 0.0, 0.6 * rays.pixel_rad, fine)
+            pixels.average(some, samples, fine.rgb, hits.rgb)
+
+    def develop(top: int) -> None:
+        noise = 0.0 if noise_seed is None else _NOISE
+        pixels.develop(
+            top * width, min(height, top + rows) * width, noise, noise_seed or 0, hits.rgb,
+            hits.range_m, rays.optical, rays.inside, image.reshape(-1, 3), range_m.reshape(-1),
+            depth_m.reshape(-1), hits.triangle, hits.label,
+        )  # fmt: skip
+
+    _each(shoot, tops, workers)
+    if samples > 1:
+        # Edges are found before any pixel changes: the result does not depend on the threads.
+        _each(mark, tops, workers)
+        _each(refine, tops, workers)
+    _each(develop, tops, workers)
+    shape = (height, width)
     return Rendering(
-        image.reshape(*shape, 3),
-        range_m.reshape(shape),
-        depth_m.reshape(shape),
-        triangle.reshape(shape),
-        labels.reshape(shape),
+        image, range_m, depth_m, hits.triangle.reshape(shape), hits.label.reshape(shape)
     )
 
 
@@ -162,31 +215,44 @@ def render_aerial(
         (grid.height, grid.width, 3) uint8 RGB; with labels (grid.height, grid.width) uint8 after
         it if asked for.
     """
+    from geoloc_core.simulation.render import pixels
+
     k = supersample
     # A roof h above the ground shows where the ray meets z = 0: h (dx, dy) away from its place.
     down = np.array([lean[0], lean[1], -1.0])
     down /= np.linalg.norm(down)
-    start = np.array([-lean[0] * _ABOVE_M, -lean[1] * _ABOVE_M])
-    labels = np.zeros((grid.height, grid.width), np.uint8)
+    start = -np.array([lean[0], lean[1]]) * _ABOVE_M
     image = np.empty((grid.height, grid.width, 3), np.uint8)
-    rows = max(1, _AERIAL_RAYS // (grid.width * k * k))
+    labels = np.empty((grid.height, grid.width), np.uint8)
     inner = (np.arange(k) + 0.5) / k - 0.5
-    u = (np.arange(grid.width)[:, None] + inner).ravel()
+    columns = min(grid.width, max(1, CHUNK // (k * k)))
+    rows = max(1, CHUNK // (columns * k * k))
 
-    def fill(top: int) -> None:
-        count = min(rows, grid.height - top)
-        v = (np.arange(top, top + count)[:, None] + inner).ravel()
-        uv = np.stack(np.meshgrid(u, v), axis=-1)
-        origins = np.full((*uv.shape[:2], 3), _ABOVE_M)
-        origins[..., :2] = grid.xy_from_uv(uv) + start
-        flat = origins.reshape(-1, 3)
-        hits = scene.cast(flat, np.broadcast_to(down, flat.shape), grid.gsd / k, 0.0)
-        fine = hits.rgb.reshape(count, k, grid.width, k, 3)
-        image[top : top + count] = np.clip(fine.mean(axis=(1, 3)) + 0.5, 0, 255)
-        classes = hits.label.reshape(count, k, grid.width, k)
-        labels[top : top + count] = classes[:, k // 2, :, k // 2]
+    def fill(place: int) -> None:
+        top, left = divmod(place, grid.width)
+        bottom, right = min(grid.height, top + rows), min(grid.width, left + columns)
+        u = (np.arange(left, right)[:, None] + inner).ravel()
+        v = (np.arange(top, bottom)[:, None] + inner).ravel()
+        origins = np.empty((len(v), len(u), 3))
+        corner = grid.xy_from_uv((0.0, 0.0))
+        origins[..., 0] = corner[0] + u * grid.gsd + start[0]
+        origins[..., 1] = (corner[1] - v * grid.gsd + start[1])[:, None]
+        origins[..., 2] = _ABOVE_M
+        n = len(u) * len(v)
+        rays = np.empty((n, 3))
+        rays[:] = down
+        fine = empty_hits(n)
+        scene.trace(origins.reshape(-1, 3), rays, rays.astype(np.float32), grid.gsd / k, 0.0, fine)
+        window = slice(top, bottom), slice(left, right)
+        part = np.empty((bottom - top, right - left, 3), np.uint8)
+        classes = np.empty(part.shape[:2], np.uint8)
+        pixels.shrink(fine.rgb, fine.label, k, right - left, part, classes)
+        image[window], labels[window] = part, classes
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(0, grid.height, rows)):
-            pass
+    places = [
+        top * grid.width + left
+        for top in range(0, grid.height, rows)
+        for left in range(0, grid.width, columns)
+    ]
+    _each(fill, places, workers or os.cpu_count() or 1)
     return (image, labels) if with_labels else image

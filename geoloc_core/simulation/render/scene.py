@@ -2,12 +2,15 @@
 """Rays into a lit scene: what each one meets, how far away, and in what colour.
 
 Intersections are found by Embree in float32; distances are then computed anew in float64 from the
-plane of the triangle that was hit, so depth is exact to well under a millimetre.
+plane of the triangle that was hit, so depth is exact to well under a millimetre. Embree and the
+shading kernels release the interpreter lock: rays of several threads run side by side.
 """
 
+from copy import copy
 from dataclasses import dataclass
+from threading import Lock
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,14 +19,19 @@ from geoloc_core.simulation.render.appearance import Appearance, Light
 from geoloc_core.simulation.render.facades import Facades
 from geoloc_core.simulation.render.ground import Ground
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.render.textures import Float32, remap_points
 
 Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 
-# Rays handled at once: enough to keep numpy busy, few enough to stay in the processor's cache.
-CHUNK = 32768
-_SHADOW_GSD = 0.2
+# Rays handled at once: enough to make calls cheap, few enough to stay in the processor's cache.
+CHUNK = 16384
 _MISS = -1
+# A ray passes at most so many leaves of crowns; after that it has met one.
+_GAPS = 5
+# With fewer leaves than this, what only crowns shade is half lit.
+_THIN = 0.97
+
+__all__ = ['Appearance', 'Hits', 'Light', 'Scene']
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,13 @@ class Hits:
 
     Attributes:
         range_m: (N,) float64 distance along the ray, inf where it met nothing.
-        triangle: (N,) int64 index into the mesh, -1 where it met nothing.
+        triangle: (N,) int64 index into the mesh, those of the traffic after those of the city, -1
+            where it met nothing.
         rgb: (N, 3) float32, 0..255 and beyond.
         label: (N,) uint8 `Label`.
-        normal: (N, 3) float32 unit normal towards the viewer, 0 where it met nothing.
+        normal: (N, 3) float32 unit normal towards the viewer, 0 where it met nothing; crowns have
+            the normals of spheres.
+        lit: (N,) float32 part of the sun's disc that is seen from there.
     """
 
     range_m: Array
@@ -43,10 +54,46 @@ class Hits:
     rgb: Float32
     label: NDArray[np.uint8]
     normal: Float32
+    lit: Float32
+
+
+class _Solids:
+    """A mesh, its search tree and its surfaces; shared by scenes of different days."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        from geoloc_core.simulation.render.surfaces import make_surfaces
+
+        self.mesh = mesh
+        self.surfaces = make_surfaces(mesh)
+        self.tree = _tree(mesh.triangles)
+        self.has_crowns = bool((mesh.material == Material.CROWN).any())
+        self._lock = Lock()
+        self._opaque: Any = None
+
+    def opaque(self) -> Any:
+        """Search tree of all but the crowns, built when it is first asked for."""
+        with self._lock:
+            if self._opaque is None:
+                self._opaque = _tree(self.mesh.triangles[self.mesh.material != Material.CROWN])
+            return self._opaque
+
+
+def _tree(triangles: Array) -> Any:
+    """An Embree scene of triangles (M, 3, 3) and what must live as long as it does."""
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+
+    scene = EmbreeScene()
+    keep = TriangleMesh(scene, np.ascontiguousarray(triangles, np.float32))
+    if len(triangles):
+        # The tree is built by the first ray; here, before threads share it.
+        ray = np.array([[0.0, 0.0, 1.0]], np.float32)
+        scene.run(ray * 0, ray, query='OCCLUDED')
+    return scene, keep
 
 
 class Scene:
-    """A mesh with its surfaces under one light."""
+    """A mesh with its surfaces on one day."""
 
     def __init__(
         self,
@@ -55,7 +102,7 @@ class Scene:
         facades: Facades,
         appearance: Appearance | Light | None = None,
     ) -> None:
-        """Builds the search tree and the shadows on the ground.
+        """Builds the search tree.
 
         Args:
             mesh: Triangles.
@@ -63,20 +110,37 @@ class Scene:
             facades: Patterns of the walls.
             appearance: The day, or only its light; a clear summer's day if None.
         """
-        from embreex.mesh_construction import TriangleMesh
-        from embreex.rtcore_scene import EmbreeScene
+        self._ground = ground
+        self._facades = facades
+        self._city = _Solids(mesh)
+        self._movers: _Solids | None = None
+        self._set_day(appearance)
+
+    def _set_day(self, appearance: Appearance | Light | None) -> None:
+        from geoloc_core.simulation.render.day import make_day, make_lamps
 
         if isinstance(appearance, Light):
             appearance = Appearance(light=appearance)
         self.appearance = appearance or Appearance()
         self.light = self.appearance.light
-        self._mesh = mesh
-        self._ground = ground
-        self._facades = facades
-        self._embree = EmbreeScene()
-        self._keep = TriangleMesh(self._embree, mesh.triangles.astype(np.float32))
-        self._normal32 = mesh.normal.astype(np.float32)
-        self._shadow = self._ground_shadow()
+        self._day = make_day(self.appearance)
+        self._lamps = make_lamps(self.appearance)
+
+    def with_appearance(self, appearance: Appearance | Light | None) -> 'Scene':
+        """The same scene on another day; search trees and textures are shared."""
+        other = copy(self)
+        other._set_day(appearance)
+        return other
+
+    def with_traffic(self, mesh: Mesh | None) -> 'Scene':
+        """The same scene with movers, or without them if None; all that stands is shared.
+
+        Movers hide what is behind them and cast shadows. Their triangles follow those of the city
+        in `Hits.triangle`.
+        """
+        other = copy(self)
+        other._movers = _Solids(mesh) if mesh is not None and len(mesh.triangles) else None
+        return other
 
     def cast(
         self, origins: Array, directions: Array, footprint_m: float, footprint_rad: float
@@ -90,184 +154,129 @@ class Scene:
             footprint_rad: Growth of that width per metre (rays of a camera).
 
         Returns:
-            Ranges, triangles and colours.
+            Ranges, triangles, colours, labels and normals.
         """
         n = len(directions)
-        origins = np.broadcast_to(np.asarray(origins, np.float64), (n, 3))
-        parts = [
-            self._cast(
-                origins[i : i + CHUNK], directions[i : i + CHUNK], footprint_m, footprint_rad
+        origins = np.ascontiguousarray(np.atleast_2d(np.asarray(origins, np.float64)))
+        rays = np.ascontiguousarray(directions, np.float64)
+        hits = empty_hits(n)
+        for i in range(0, n, CHUNK):
+            part = slice(i, min(n, i + CHUNK))
+            self.trace(
+                origins[part] if len(origins) > 1 else origins,
+                rays[part],
+                rays[part].astype(np.float32),
+                footprint_m,
+                footprint_rad,
+                hits_part(hits, part),
             )
-            for i in range(0, n, CHUNK)
-        ]
-        return Hits(
-            np.concatenate([p.range_m for p in parts]),
-            np.concatenate([p.triangle for p in parts]),
-            np.concatenate([p.rgb for p in parts]),
-            np.concatenate([p.label for p in parts]),
-            np.concatenate([p.normal for p in parts]),
-        )
+        return hits
+
+    def trace(
+        self,
+        origins: Array,
+        rays: Array,
+        rays32: Float32,
+        footprint_m: float,
+        footprint_rad: float,
+        out: Hits,
+    ) -> None:
+        """Follows one chunk of rays; the inner part of `cast`, without copies.
+
+        Args:
+            origins: (N, 3) or (1, 3) float64.
+            rays: (N, 3) float64, unit.
+            rays32: The same as float32.
+            footprint_m: Width of a ray at its origin, m.
+            footprint_rad: Growth of that width per metre.
+            out: Filled, N long.
+        """
+        from geoloc_core.simulation.render import shading
+
+        n = len(rays)
+        city, movers = self._city, self._movers
+        origins32 = np.empty((n, 3), np.float32)
+        origins32[:] = origins
+        start32 = np.empty((n, 3), np.float32)
+        triangle = city.tree[0].run(origins32, rays32, query='INTERSECT')
+        index = np.arange(n)
+        if city.has_crowns:
+            onward32 = np.empty((n, 3), np.float32)
+            look = index
+            for _ in range(_GAPS):
+                again = np.empty(len(look), np.int64)
+                k = shading.see_through(
+                    look, triangle, origins, rays, footprint_m, footprint_rad, city.surfaces,
+                    self._day, start32, onward32, again,
+                )  # fmt: skip
+                if k == 0:
+                    break
+                look = again[:k]
+                triangle[look] = city.tree[0].run(start32[:k], onward32[:k], query='INTERSECT')
+        mover = np.zeros(0, np.int32)
+        if movers is not None:
+            mover = movers.tree[0].run(origins32, rays32, query='INTERSECT')
+        others = city.surfaces if movers is None else movers.surfaces
+        k = shading.meet(
+            triangle, mover, origins, rays, city.surfaces, others, self._day,
+            out.range_m, out.triangle, out.normal, start32, index,
+        )  # fmt: skip
+        out.lit[:] = 0
+        if k:
+            out.lit[index[:k]] = self._sunlight(start32[:k])
+        shading.shade(
+            out.range_m, out.triangle, out.normal, out.lit, origins, rays, footprint_m,
+            footprint_rad, city.surfaces, others, self._ground.data, self._facades.data,
+            self._lamps, self._day, out.rgb, out.label,
+        )  # fmt: skip
 
     def material_of(self, triangle: NDArray[np.int64]) -> NDArray[np.int64]:
         """`Material` of triangles of any shape of array; -1 where there is none (the sky)."""
-        return np.where(triangle == _MISS, _MISS, self._mesh.material[triangle].astype(np.int64))
-
-    def with_traffic(self, mesh: Mesh) -> 'Scene':
-        """The same scene with movers; the static search tree and textures are shared."""
-        raise NotImplementedError
+        material = self._city.mesh.material
+        if self._movers is not None:
+            material = np.concatenate([material, self._movers.mesh.material])
+        return np.where(triangle == _MISS, _MISS, material[triangle].astype(np.int64))
 
     def is_lit(self, points: Array, normals: Array | Float32) -> NDArray[np.bool_]:
         """Which points (N, 3) with outward normals (N, 3) the sun reaches."""
-        start = (points + 0.02 * normals).astype(np.float32)
-        rays = np.tile(self.light.direction.astype(np.float32), (len(points), 1))
-        return np.asarray(self._embree.run(start, rays, query='OCCLUDED')) == _MISS
+        return self._sunlight((points + 0.02 * normals).astype(np.float32)) > 0.99
 
-    def _ground_shadow(self) -> NDArray[np.uint8]:
-        """(S, S) raster over the city, 255 where the sun reaches the ground.
+    def _sunlight(self, start32: Float32) -> Float32:
+        """Part (N,) of the sunlight that reaches places (N, 3)."""
+        sun = np.empty_like(start32)
+        sun[:] = self.light.direction
+        free = self._city.tree[0].run(start32, sun, query='OCCLUDED') == _MISS
+        light = free.astype(np.float32)
+        if self._city.has_crowns and self.appearance.leaf < _THIN:
+            shaded = np.flatnonzero(~free)
+            if len(shaded):
+                tree = self._city.opaque()[0]
+                thin = tree.run(start32[shaded], sun[shaded], query='OCCLUDED') == _MISS
+                light[shaded] = thin * np.float32(0.85 * (1 - self.appearance.leaf))
+        if self._movers is not None:
+            light *= self._movers.tree[0].run(start32, sun, query='OCCLUDED') == _MISS
+        return light
 
-        The sun stands still for a whole drive, so this is cheaper than a ray for every pixel of
-        every frame; a slight blur stands for the sun's width.
-        """
-        half = self._ground.half_extent
-        side = max(8, round(2 * half / _SHADOW_GSD))
-        gsd = 2 * half / side
-        ticks = (np.arange(side) + 0.5) * gsd - half
-        lit = np.empty((side, side), np.uint8)
-        rows = max(1, 4 * CHUNK // side)
-        for top in range(0, side, rows):
-            y = -ticks[top : top + rows]
-            points = np.zeros((len(y), side, 3))
-            points[..., 0] = ticks
-            points[..., 1] = y[:, None]
-            flat = points.reshape(-1, 3)
-            up = np.broadcast_to(np.array([0.0, 0.0, 1.0]), flat.shape)
-            lit[top : top + rows] = self.is_lit(flat, up).reshape(len(y), side) * np.uint8(255)
-        return cv2.GaussianBlur(lit, (3, 3), 0).astype(np.uint8)
 
-    def _cast(
-        self, origins: Array, directions: Array, footprint_m: float, footprint_rad: float
-    ) -> Hits:
-        mesh = self._mesh
-        found = self._embree.run(
-            origins.astype(np.float32), directions.astype(np.float32), query='INTERSECT'
-        )
-        triangle = np.asarray(found).astype(np.int64)
-        rgb = self._sky(directions.astype(np.float32))
-        range_m = np.full(len(triangle), np.inf)
-        label = np.zeros(len(triangle), np.uint8)
-        normals = np.zeros((len(triangle), 3), np.float32)
-        hit = np.flatnonzero(triangle != _MISS)
-        if not len(hit):
-            return Hits(range_m, triangle, rgb, label, normals)
-        met = triangle[hit]
-        rays = directions[hit]
-        normal = mesh.normal[met]
-        facing = np.einsum('ij,ij->i', normal, rays)
-        # Rays that graze a plane exactly cannot be divided; Embree would not report them.
-        facing[facing == 0] = -1e-12
-        distance = (mesh.offset[met] - np.einsum('ij,ij->i', normal, origins[hit])) / facing
-        points = origins[hit] + distance[:, None] * rays
-        range_m[hit] = distance
-        normals[hit] = np.where(facing[:, None] > 0, -normal, normal)
-        label[hit] = mesh.label[met]
-        flat = hit[mesh.material[met] == Material.GROUND]
-        where = points[mesh.material[met] == Material.GROUND]
-        label[flat] = self._ground.label_at(where[:, 0], where[:, 1])
-        width = footprint_m + footprint_rad * distance.astype(np.float32)
-        # A slanted surface fills a pixel with more of itself; the square root is the middle way
-        # between blur across and flicker along.
-        width = width / np.sqrt(np.maximum(np.abs(facing), 0.02)).astype(np.float32)
-        colour = self._surface(met, points, rays.astype(np.float32), width)
-        fade = np.exp(distance * (-1 / self.light.haze_m)).astype(np.float32)[:, None]
-        rgb[hit] = colour * fade + rgb[hit] * (1 - fade)
-        return Hits(range_m, triangle, rgb, label, normals)
+def empty_hits(n: int) -> Hits:
+    """Room for the answers to n rays."""
+    return Hits(
+        np.empty(n),
+        np.empty(n, np.int64),
+        np.empty((n, 3), np.float32),
+        np.empty(n, np.uint8),
+        np.empty((n, 3), np.float32),
+        np.empty(n, np.float32),
+    )
 
-    def _sky(self, rays: Float32) -> Float32:
-        """Colour (N, 3) of the sky along rays (N, 3)."""
-        up = np.clip(rays[:, 2:], 0, 1) ** np.float32(0.6)
-        low = np.array([214, 222, 230], np.float32)
-        high = np.array([112, 152, 206], np.float32)
-        return (low + (high - low) * up) * np.array(self.light.tint, np.float32)
 
-    def _surface(
-        self, met: NDArray[np.int64], points: Array, rays: Float32, width: Float32
-    ) -> Float32:
-        """Lit colours (N, 3) of points on triangles `met`."""
-        mesh = self._mesh
-        xyz = points.astype(np.float32)
-        material = mesh.material[met]
-        colour = mesh.rgb[met]
-        direct = np.zeros(len(met), np.float32)
-
-        chosen = np.flatnonzero(material == Material.GROUND)
-        if len(chosen):
-            x, y = xyz[chosen, 0], xyz[chosen, 1]
-            colour[chosen] = self._ground.albedo(x, y, width[chosen])
-            direct[chosen] = self._shadow_at(x, y) * np.float32(self.light.direction[2])
-
-        other = np.flatnonzero(material != Material.GROUND)
-        if len(other):
-            self._paint(other, met, material, xyz, width, colour)
-            normal = self._normals(other, met, material, xyz, rays)
-            cosine = normal @ self.light.direction.astype(np.float32)
-            sunny = np.flatnonzero(cosine > 0)
-            lit = self.is_lit(points[other[sunny]], normal[sunny])
-            direct[other[sunny]] = cosine[sunny] * lit
-            # Less of the sky is seen by walls than by roofs and the ground.
-            colour[other] *= (0.8 + 0.2 * normal[:, 2:]).astype(np.float32)
-
-        strength = np.float32(self.light.sky) + np.float32(self.light.sun) * direct
-        return colour * strength[:, None] * np.array(self.light.tint, np.float32)
-
-    def _paint(
-        self,
-        other: NDArray[np.int64],
-        met: NDArray[np.int64],
-        material: NDArray[np.uint8],
-        xyz: Float32,
-        width: Float32,
-        colour: Float32,
-    ) -> None:
-        """Writes the own colours of walls, roofs and crowns into `colour`."""
-        mesh = self._mesh
-        walls = other[material[other] == Material.WALL]
-        if len(walls):
-            axis = mesh.wall_axis[met[walls]]
-            s = xyz[walls, 0] * axis[:, 0] + xyz[walls, 1] * axis[:, 1] + axis[:, 2]
-            colour[walls] = self._facades.albedo(
-                mesh.kind[met[walls]], s, xyz[walls, 2], colour[walls], width[walls]
-            )
-        rough = other[(material[other] == Material.ROOF) | (material[other] == Material.CROWN)]
-        if len(rough):
-            a = xyz[rough, 0] + xyz[rough, 2]
-            b = xyz[rough, 1] - xyz[rough, 2]
-            grain = self._ground.grain(a * np.float32(0.2), b * np.float32(0.2), width[rough])
-            contrast = np.where(material[rough] == Material.CROWN, 2.6, 1.0).astype(np.float32)
-            colour[rough] *= (1 + (grain - 1) * contrast)[:, None]
-
-    def _normals(
-        self,
-        other: NDArray[np.int64],
-        met: NDArray[np.int64],
-        material: NDArray[np.uint8],
-        xyz: Float32,
-        rays: Float32,
-    ) -> Float32:
-        """Outward normals (N, 3), turned towards the viewer; crowns are shaded as if round."""
-        normal = self._normal32[met[other]]
-        away = np.einsum('ij,ij->i', normal, rays[other]) > 0
-        normal[away] *= -1
-        crowns = np.flatnonzero(material[other] == Material.CROWN)
-        if len(crowns):
-            radial = xyz[other[crowns]] - self._mesh.crown_center[met[other[crowns]]]
-            normal[crowns] = radial / np.linalg.norm(radial, axis=1, keepdims=True)
-        return normal
-
-    def _shadow_at(self, x: Float32, y: Float32) -> Float32:
-        """How much sun (0..1) reaches places on the ground."""
-        half = np.float32(self._ground.half_extent)
-        scale = np.float32(len(self._shadow) / (2 * self._ground.half_extent))
-        u = (x + half) * scale - np.float32(0.5)
-        v = (half - y) * scale - np.float32(0.5)
-        lit = remap_points(self._shadow, u, v, cv2.BORDER_REPLICATE)
-        return lit.astype(np.float32) * np.float32(1 / 255)
+def hits_part(hits: Hits, part: slice) -> Hits:
+    """A view of some of the answers."""
+    return Hits(
+        hits.range_m[part],
+        hits.triangle[part],
+        hits.rgb[part],
+        hits.label[part],
+        hits.normal[part],
+        hits.lit[part],
+    )
