@@ -20,6 +20,7 @@ from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import AerialPatch, GroundView, PosePrior
 from training.datasets import vigor_labels
 from training.datasets.base import AbstractDataset, read_raw, read_rgb
+from training.datasets.completeness import absent_files
 from training.datasets.panorama import NORTH, turned, upright_mount
 from training.datasets.protocol import fractions, Protocol
 from training.datasets.sample import Sample
@@ -40,7 +41,6 @@ PROTOCOLS = tuple(f'{area} {yaw}' for area in ('same-area', 'cross-area') for ya
 # Positives lie in the central quarter of their tile, give or take a few pixels.
 _HALF_QUARTER_PX = TILE_PX / 4
 _VALIDATION_FRACTION = 0.2
-_NAMES_SHOWN = 3
 
 
 class Vigor(AbstractDataset):
@@ -338,9 +338,11 @@ class Vigor(AbstractDataset):
                 except DataError as error:
                     found.append(str(error))
                     continue
-            found += _missing(self.root / city / 'panorama', labels.panoramas, 'panoramas', city)
+            found += absent_files(
+                self.root / city / 'panorama', labels.panoramas, 'panoramas', city
+            )
             positives = [names[0] for names in labels.tiles]
-            found += _missing(self.root / city / 'satellite', positives, 'tiles', city)
+            found += absent_files(self.root / city / 'satellite', positives, 'tiles', city)
         return found
 
 
@@ -374,28 +376,3 @@ def _mask(path: Path, patch: AerialPatch) -> NDArray[np.uint8]:
             f'pixel of the tile, {patch.image.shape[:2]}'
         )
     return mask
-
-
-def _missing(folder: Path, names: Sequence[str], what: str, city: str) -> list[str]:
-    """One sentence on the listed files that a folder lacks, or none."""
-    wanted = dict.fromkeys(names)
-    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    absent = [name for name in wanted if name not in present]
-    if not absent:
-        return []
-    count = f'{city}: {len(absent)} of {len(wanted)} listed {what} are absent'
-    if not present:
-        return [f'{count}: nothing lies in {folder}; unpack the {what} of {city} there']
-    if len(absent) == len(wanted):
-        old = {Path(name).with_suffix('.jpg').name for name in wanted}
-        if what == 'tiles' and present & old:
-            return [
-                f'{count}: {folder} holds them as .jpg, which is an older release; the labels '
-                'name .png: download the tiles again'
-            ]
-        return [
-            f'{count}: {folder} holds {len(present)} files, but none of those listed (e.g. '
-            f'{absent[0]}): labels and {what} are of different versions'
-        ]
-    shown = ', '.join(absent[:_NAMES_SHOWN])
-    return [f'{count} from {folder}, e.g. {shown}: unpack the {what} of {city} again']

@@ -161,7 +161,7 @@ def test_old_tiles_in_jpeg(root):
     for path in (root / 'Seattle' / 'satellite').iterdir():
         path.rename(path.with_suffix('.jpg'))
     (text,) = open_seattle(root).missing()
-    assert 'as .jpg' in text and 'older release' in text
+    assert 'as .jpg' in text and 'older' in text and 'name .png' in text
 
 
 def test_damaged_picture_is_named_and_never_invented(root):
