@@ -17,7 +17,7 @@ _NEAR_M, _FAR_M = 0.5, 12.0
 _BANDS = 4
 # Streaks in a full sphere for each mm/h.
 _PER_MM_H = 110.0
-_MAX_STREAKS = 3000
+_MAX_STREAKS = 12000
 _SHIFT = 4
 
 
