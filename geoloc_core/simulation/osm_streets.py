@@ -2,7 +2,7 @@
 """From OpenStreetMap's ways to a graph of streets that can be driven.
 
 Ways are cut where they share a node; bends are joined to one street; junctions closer together
-than a car needs to turn become one; of two carriageways between the same junctions the greater
+than a car needs to turn become one; of two carriageways of one road the greater
 stays. The largest connected part is kept.
 """
 
@@ -28,6 +28,8 @@ DRIVABLE = {
 }  # fmt: skip
 _RANK = {kind: rank for rank, kind in enumerate(DRIVABLE)}
 _SHORTEST_M = 26.0
+# Two ways between the same junctions, nowhere farther apart than this, are one road.
+_BESIDE_M = 24.0
 # Ends this close are one node: digits get lost between programs.
 _SNAP_M = 0.05
 # Kerbs stand back from the middle by at least this.
@@ -84,11 +86,12 @@ def build_streets(
         Junctions (J, 2), streets, and the lines of ways that found no place in the graph.
     """
     edges, count = _split(list(shapes), half_extent - 1.0)
+    beside: list[Edge] = []
     for _ in range(20):
         before = [(e.a, e.b, len(e.points)) for e in edges]
-        edges = _joined(edges)
-        edges = _contracted(edges)
-        edges = _single(edges)
+        edges = _contracted(_joined(edges))
+        edges, dropped = _single(edges)
+        beside += dropped
         if [(e.a, e.b, len(e.points)) for e in edges] == before:
             break
     kept, rest = _largest(edges, count)
@@ -98,7 +101,7 @@ def build_streets(
     for edge in kept:
         xy[index[edge.a]], xy[index[edge.b]] = edge.points[0], edge.points[-1]
     streets = [_street(edge, index) for edge in kept]
-    leftover = tuple(Polyline(e.points) for e in rest if e.length > 1.0)
+    leftover = tuple(Polyline(e.points) for e in rest + beside if e.length > 1.0)
     return xy, with_mouths(streets) if streets else (), leftover
 
 
@@ -211,24 +214,21 @@ def _pulled(points: Array, start: Array) -> Array:
     return np.concatenate([start[None], points[max(1, first) :]])
 
 
-def _single(edges: list[Edge]) -> list[Edge]:
-    """Without loops, and with one edge only between two junctions that close together."""
-    best: dict[tuple[int, int], Edge] = {}
-    out = []
-    for edge in edges:
-        if edge.a == edge.b:
-            continue
-        name = (min(edge.a, edge.b), max(edge.a, edge.b))
-        other = best.get(name)
-        if other is None:
-            best[name] = edge
-            out.append(edge)
-        elif _rank(edge) < _rank(other) or (
-            _rank(edge) == _rank(other) and edge.length < other.length
-        ):
-            out[out.index(other)] = edge
-            best[name] = edge
-    return out
+def _single(edges: list[Edge]) -> tuple[list[Edge], list[Edge]]:
+    """Edges without loops and second carriageways, and those that were left out."""
+    kept: list[Edge] = []
+    dropped: list[Edge] = []
+    for edge in sorted(edges, key=lambda e: (_rank(e), e.length)):
+        ends = {edge.a, edge.b}
+        twins = [o for o in kept if {o.a, o.b} == ends and _is_beside(edge, o)]
+        (dropped if edge.a == edge.b or twins else kept).append(edge)
+    return kept, dropped
+
+
+def _is_beside(edge: Edge, other: Edge) -> bool:
+    """Whether two edges between the same nodes are the two sides of one road."""
+    a, b = (Polyline(e.points).resampled(4.0).points for e in (edge, other))
+    return bool(np.linalg.norm(a[:, None] - b, axis=2).min(axis=1).max() < _BESIDE_M)
 
 
 def _rank(edge: Edge) -> int:
