@@ -192,7 +192,8 @@ def _balcony(look: Look, u: float, v: float, wu: float, wv: float, pitch: float,
 
 @kernel
 def facade(
-    facades: FacadeData,
+    styles: NDArray[np.float64],
+    seed: int,
     kind: int,
     s: float,
     z: float,
@@ -210,7 +211,8 @@ def facade(
     """What a place on a wall looks like.
 
     Args:
-        facades: Of `Facades`.
+        styles: See `FacadeData`.
+        seed: See there.
         kind: Which pattern.
         s: Distance from the wall's left end, m.
         z: Height over the ground, m.
@@ -228,19 +230,19 @@ def facade(
     Returns:
         Its look before light falls on it.
     """
-    style = facades.styles[kind % KINDS]
+    style = styles[kind % KINDS]
     v = z - bottom
     height = top - bottom
     skin = style[_SKIN]
-    look = _skin(skin, s, z, ws, wz, r, g, b, facades.seed + (wall & 4095))
+    look = _skin(skin, s, z, ws, wz, r, g, b, seed + (wall & 4095))
     floors = floor((height - 0.25) / FLOOR_M)
     if floors < 1.0 or length < 2.0:
         return look
-    is_shop = bottom < 1.0 and uniform(wall, 1, facades.seed) < style[_SHOP] and length > 5.0
+    is_shop = bottom < 1.0 and uniform(wall, 1, seed) < style[_SHOP] and length > 5.0
     if is_shop and v < FLOOR_M:
         return _shop(look, s, v, ws, wz, length, night, wall)
     # Columns fill the wall evenly, so that no window is cut by a corner.
-    pitch = style[_PITCH] * (0.88 + 0.3 * uniform(wall, 2, facades.seed))
+    pitch = style[_PITCH] * (0.88 + 0.3 * uniform(wall, 2, seed))
     count = max(floor((length - 0.6) / pitch), 1.0)
     pitch = (length - 0.6) / count
     x = (s - 0.3) / pitch

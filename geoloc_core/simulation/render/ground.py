@@ -24,8 +24,8 @@ _GRASS = int(Label.GRASS)
 class GroundData(NamedTuple):
     """The ground as the kernels take it.
 
-    `base` (S, S, 4) uint8 is colour and share of vegetation; `mips` holds the levels 1, 2, ... one
-    after the other, level k from `starts[k]` on with `sides[k]` texels along a side.
+    `base` (S * S * 4,) uint8 is colour and share of vegetation; `mips` holds the levels 1, 2, ...
+    one after the other, level k from `starts[k]` on with `sides[k]` texels along a side.
     """
 
     base: NDArray[np.uint8]
@@ -87,7 +87,7 @@ class Ground:
             levels.append(smaller.astype(np.uint8, copy=False))
         sizes = [level.size for level in levels[1:]]
         self.data = GroundData(
-            base=base,
+            base=base.reshape(-1),
             mips=np.concatenate([*(v.ravel() for v in levels[1:]), np.zeros(0, np.uint8)]),
             starts=np.concatenate([[0, 0], np.cumsum(sizes)]).astype(np.int64)[: len(levels)],
             sides=np.array([len(level) for level in levels], np.int64),
@@ -113,56 +113,70 @@ class Ground:
         return out
 
 
+# Kernels that are called for every pixel take arrays, not the tuple that holds them: taking an
+# array out of a tuple counts a reference, which costs more than the sample itself.
 @kernel
-def ground_label(x: float, y: float, ground: GroundData) -> int:
-    """`Label` of a place; grass outside of the painted square."""
-    u = floor((x + ground.half) / ground.gsd)
-    v = floor((ground.half - y) / ground.gsd)
-    side = ground.base.shape[0]
+def ground_label(x: float, y: float, half: float, side: int, classes: NDArray[np.uint8]) -> int:
+    """`Label` of a place; grass outside of the painted square of `side` texels."""
+    scale = side / (2.0 * half)
+    u = floor((x + half) * scale)
+    v = floor((half - y) * scale)
     if u < 0 or v < 0 or u >= side or v >= side:
         return _GRASS
-    if ground.classes.shape[0] == 1:
-        return int(ground.classes[0, 0])
-    return int(ground.classes[v, u])
+    if classes.shape[0] == 1:
+        return int(classes[0, 0])
+    return int(classes[v, u])
 
 
 @kernel
 def _level_sample(
-    x: float, y: float, level: int, ground: GroundData
+    u: float, v: float, side: int, start: int, texels: NDArray[np.uint8]
 ) -> tuple[float, float, float, float]:
-    """Bilinear sample of one level, clamped at its borders."""
-    side = ground.sides[level]
-    scale = side / (2.0 * ground.half)
-    u = min(max((x + ground.half) * scale - 0.5, 0.0), side - 1.0)
-    v = min(max((ground.half - y) * scale - 0.5, 0.0), side - 1.0)
+    """Bilinear sample of one level of `texels`, clamped at its borders.
+
+    Args:
+        u: Column, 0..1 over the level's outer edges.
+        v: Row, 0..1.
+        side: Of the level.
+        start: Index of its first byte.
+        texels: (K,) of all levels.
+
+    Returns:
+        The four channels, 0..255.
+    """
+    u = min(max(u * side - 0.5, 0.0), side - 1.0)
+    v = min(max(v * side - 0.5, 0.0), side - 1.0)
     i, j = int(u), int(v)
-    p = min(i + 1, side - 1)
-    q = min(j + 1, side - 1)
     a, b = u - i, v - j
+    n00 = start + 4 * (j * side + i)
+    right = 4 if i < side - 1 else 0
+    below = 4 * side if j < side - 1 else 0
+    n10, n01 = n00 + right, n00 + below
+    n11 = n01 + right
     w00, w10, w01, w11 = (1 - a) * (1 - b), a * (1 - b), (1 - a) * b, a * b
-    if level == 0:
-        t = ground.base
-        return (
-            w00 * t[j, i, 0] + w10 * t[j, p, 0] + w01 * t[q, i, 0] + w11 * t[q, p, 0],
-            w00 * t[j, i, 1] + w10 * t[j, p, 1] + w01 * t[q, i, 1] + w11 * t[q, p, 1],
-            w00 * t[j, i, 2] + w10 * t[j, p, 2] + w01 * t[q, i, 2] + w11 * t[q, p, 2],
-            w00 * t[j, i, 3] + w10 * t[j, p, 3] + w01 * t[q, i, 3] + w11 * t[q, p, 3],
-        )
-    m = ground.mips
-    k = ground.starts[level]
-    n00, n10 = k + 4 * (j * side + i), k + 4 * (j * side + p)
-    n01, n11 = k + 4 * (q * side + i), k + 4 * (q * side + p)
+    t = texels
     return (
-        w00 * m[n00] + w10 * m[n10] + w01 * m[n01] + w11 * m[n11],
-        w00 * m[n00 + 1] + w10 * m[n10 + 1] + w01 * m[n01 + 1] + w11 * m[n11 + 1],
-        w00 * m[n00 + 2] + w10 * m[n10 + 2] + w01 * m[n01 + 2] + w11 * m[n11 + 2],
-        w00 * m[n00 + 3] + w10 * m[n10 + 3] + w01 * m[n01 + 3] + w11 * m[n11 + 3],
+        w00 * t[n00] + w10 * t[n10] + w01 * t[n01] + w11 * t[n11],
+        w00 * t[n00 + 1] + w10 * t[n10 + 1] + w01 * t[n01 + 1] + w11 * t[n11 + 1],
+        w00 * t[n00 + 2] + w10 * t[n10 + 2] + w01 * t[n01 + 2] + w11 * t[n11 + 2],
+        w00 * t[n00 + 3] + w10 * t[n10 + 3] + w01 * t[n01 + 3] + w11 * t[n11 + 3],
     )
 
 
 @kernel
 def ground_paint(
-    x: float, y: float, minor: float, major: float, ax: float, ay: float, ground: GroundData
+    x: float,
+    y: float,
+    minor: float,
+    major: float,
+    ax: float,
+    ay: float,
+    half: float,
+    seed: int,
+    base: NDArray[np.uint8],
+    mips: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    sides: NDArray[np.int64],
 ) -> tuple[float, float, float, float]:
     """Painted colour and share of vegetation under a pixel.
 
@@ -173,38 +187,50 @@ def ground_paint(
         major: Length along the view, m.
         ax: Unit vector of that length.
         ay: Its y.
-        ground: Of `Ground`.
+        half: Half the side of the painted square, m.
+        seed: Of the world.
+        base: See `GroundData`.
+        mips: See there.
+        starts: See there.
+        sides: See there.
 
     Returns:
         Red, green, blue (0..255) and vegetation (0..1).
     """
-    out = max(abs(x), abs(y)) - ground.half
-    if out > 0.0:
+    if max(abs(x), abs(y)) > half:
         # Fields around the city, in patches.
-        n = fbm(x, y, major, 160.0, 2, 3.0, 0.6, ground.seed + 70)
+        n = fbm(x, y, major, 160.0, 2, 3.0, 0.6, seed + 70)
         m = smoothstep(-0.25, 0.25, n)
         return 104.0 + 34.0 * m, 112.0 + 6.0 * m, 68.0 + 6.0 * m, 1.0
-    taps = int(min(max(ceil(major / minor - 0.3), 1.0), _TAPS))
-    size = max(minor, major / taps) / ground.gsd
-    top = len(ground.sides) - 1
-    fine = min(max(log2(max(size, 1e-6)), 0.0), float(top))
-    level = int(fine)
-    part = fine - level
-    # Between two levels only the middle third is a mixture: the rest costs half.
-    part = min(max(3.0 * part - 1.0, 0.0), 1.0)
+    taps = 1
+    if major > 1.3 * minor:
+        taps = int(min(ceil(major / minor - 0.3), _TAPS))
+    size = max(minor, major / taps) * sides[0] / (2.0 * half)
+    top = len(sides) - 1
+    level, part = 0, 0.0
+    if size > 1.0:
+        fine = min(log2(size), float(top))
+        level = int(fine)
+        # Between two levels only the middle third is a mixture: the rest costs half.
+        part = min(max(3.0 * (fine - level) - 1.0, 0.0), 1.0)
+        if part == 1.0:
+            level, part = level + 1, 0.0
     r, g, b, v = 0.0, 0.0, 0.0, 0.0
+    n = 0.5 / half
     for k in range(taps):
         shift = ((k + 0.5) / taps - 0.5) * major
-        px, py = x + shift * ax, y + shift * ay
-        if part < 1.0:
-            c = _level_sample(px, py, level, ground)
-            w = 1.0 - part
-            r, g, b, v = r + w * c[0], g + w * c[1], b + w * c[2], v + w * c[3]
+        pu, pv = (x + shift * ax + half) * n, (half - y - shift * ay) * n
+        if level == 0:
+            c = _level_sample(pu, pv, sides[0], 0, base)
+        else:
+            c = _level_sample(pu, pv, sides[level], starts[level], mips)
+        w = 1.0 - part
+        r, g, b, v = r + w * c[0], g + w * c[1], b + w * c[2], v + w * c[3]
         if part > 0.0:
-            c = _level_sample(px, py, min(level + 1, top), ground)
+            c = _level_sample(pu, pv, sides[level + 1], starts[level + 1], mips)
             r, g, b, v = r + part * c[0], g + part * c[1], b + part * c[2], v + part * c[3]
-    n = 1.0 / taps
-    return r * n, g * n, b * n, v * n / 255.0
+    w = 1.0 / taps
+    return r * w, g * w, b * w, v * w / 255.0
 
 
 @kernel
@@ -228,13 +254,16 @@ def view_footprint(
 @kernel
 def _labels(xy: Array, ground: GroundData, out: NDArray[np.uint8]) -> None:
     for i in range(len(xy)):
-        out[i] = ground_label(xy[i, 0], xy[i, 1], ground)
+        out[i] = ground_label(xy[i, 0], xy[i, 1], ground.half, ground.sides[0], ground.classes)
 
 
 @kernel
 def _colours(xy: Array, width: Array, ground: GroundData, out: NDArray[np.float32]) -> None:
     for i in range(len(xy)):
-        c = ground_paint(xy[i, 0], xy[i, 1], width[i], width[i], 1.0, 0.0, ground)
+        c = ground_paint(
+            xy[i, 0], xy[i, 1], width[i], width[i], 1.0, 0.0, ground.half, ground.seed,
+            ground.base, ground.mips, ground.starts, ground.sides,
+        )  # fmt: skip
         out[i, 0] = c[0]
         out[i, 1] = c[1]
         out[i, 2] = c[2]

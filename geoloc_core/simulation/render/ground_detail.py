@@ -7,7 +7,6 @@ hashes, so that nothing repeats, and fades out where a pixel no longer resolves 
 
 from math import floor, sqrt
 
-from geoloc_core.simulation.render.day import Day
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.noise import (
     fbm,
@@ -16,7 +15,6 @@ from geoloc_core.simulation.render.noise import (
     kept,
     kernel,
     smoothstep,
-    uniform,
 )
 
 Rgb = tuple[float, float, float]
@@ -181,19 +179,3 @@ def puddle(label: int, x: float, y: float, w: float, wet: float, seed: int) -> f
     n = fbm(x, y, w, 3.7, 3, 2.3, 0.5, seed + 1400)
     edge = 1.0 - 0.72 * wet
     return smoothstep(edge, edge + 0.07 + 0.2 * w, n + 0.06)
-
-
-@kernel
-def season(r: float, g: float, b: float, share: float, day: Day) -> Rgb:
-    """A colour whose share of vegetation has the day's season."""
-    return (
-        r * (1.0 + share * (day.green_r - 1.0)),
-        g * (1.0 + share * (day.green_g - 1.0)),
-        b * (1.0 + share * (day.green_b - 1.0)),
-    )
-
-
-@kernel
-def lattice_tone(i: int, j: int, seed: int) -> float:
-    """Random number in [-1, 1) of a slab, a brick or a tile."""
-    return 2.0 * uniform(i, j, seed) - 1.0

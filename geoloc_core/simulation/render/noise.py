@@ -48,16 +48,25 @@ def uniform(ix: int, iy: int, seed: int) -> float:
 
 
 @kernel
+def _direction(k: int) -> int:
+    """A lattice point's gradient, 0..15."""
+    k = ((k ^ ((k >> 15) & 0x1FFFF)) * 2246822519) & _MASK
+    return ((k ^ (k >> 14)) * 3266489917 >> 26) & 15
+
+
+@kernel
 def gradient_noise(x: float, y: float, seed: int) -> float:
     """One octave with cells of side 1: zero mean, standard deviation about 0.5."""
     fx, fy = floor(x), floor(y)
     ix, iy = int(fx), int(fy)
     x -= fx
     y -= fy
-    a = hash2(ix, iy, seed) & 15
-    b = hash2(ix + 1, iy, seed) & 15
-    c = hash2(ix, iy + 1, seed) & 15
-    d = hash2(ix + 1, iy + 1, seed) & 15
+    # One round of hashing is enough for one of 16 directions, and the corners share its start.
+    k = ix * 668265263 + iy * 374761393 + seed * 1274126177
+    a = _direction(k)
+    b = _direction(k + 668265263)
+    c = _direction(k + 374761393)
+    d = _direction(k + 668265263 + 374761393)
     na = _GX[a] * x + _GY[a] * y
     nb = _GX[b] * (x - 1) + _GY[b] * y
     nc = _GX[c] * x + _GY[c] * (y - 1)

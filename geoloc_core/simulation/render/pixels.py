@@ -89,6 +89,8 @@ def find_edges(
                     if v == height - 1:
                         continue
                     b = a + width
+                if triangle[a] == triangle[b] and lit[a] == lit[b]:
+                    continue
                 contrast = 0.0
                 for c in range(3):
                     contrast += abs(min(rgb[a, c], 255.0) - min(rgb[b, c], 255.0))

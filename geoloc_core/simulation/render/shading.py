@@ -14,10 +14,10 @@ from geoloc_core.simulation.render.ground import (
     GroundData,
     view_footprint,
 )
-from geoloc_core.simulation.render.ground_detail import ground_detail, puddle, season, snow_cover
+from geoloc_core.simulation.render.ground_detail import ground_detail, puddle, snow_cover
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.render.noise import gradient_noise, kernel, uniform, value3
+from geoloc_core.simulation.render.noise import gradient_noise, kernel, value3
 from geoloc_core.simulation.render.sky import lamp_light, reflected_sky, sky_colour
 from geoloc_core.simulation.render.surfaces import surface_look, surface_snow, Surfaces
 
@@ -25,7 +25,11 @@ F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
 _GROUND, _CROWN, _WATER = int(Material.GROUND), int(Material.CROWN), int(Material.WATER)
-_LABEL_WATER, _LABEL_INTERIOR = int(Label.WATER), int(Label.INTERIOR)
+_LABEL_WATER, _LABEL_INTERIOR, _LABEL_GRASS = (
+    int(Label.WATER),
+    int(Label.INTERIOR),
+    int(Label.GRASS),
+)
 # Shadow rays start this far off their surface, m.
 _LIFT = 0.02
 
@@ -43,15 +47,22 @@ def turn_rays(optical: F64, R: F64, rays: F64, rays32: F32) -> None:
 
 @kernel
 def _plane_distance(
-    t: int, surfaces: Surfaces, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float
+    t: int,
+    n: F64,
+    offset: F64,
+    ox: float,
+    oy: float,
+    oz: float,
+    dx: float,
+    dy: float,
+    dz: float,
 ) -> float:
     """Exact distance along a ray to the plane of triangle t."""
-    n = surfaces.normal
     facing = n[t, 0] * dx + n[t, 1] * dy + n[t, 2] * dz
     if facing == 0.0:
         # Rays that graze a plane exactly cannot be divided; Embree would not report them.
         facing = -1e-12
-    return (surfaces.offset[t] - n[t, 0] * ox - n[t, 1] * oy - n[t, 2] * oz) / facing
+    return (offset[t] - n[t, 0] * ox - n[t, 1] * oy - n[t, 2] * oz) / facing
 
 
 @kernel
@@ -87,19 +98,21 @@ def see_through(
         How many go on.
     """
     count = 0
+    material, crown = surfaces.material, surfaces.crown
+    normal, offset = surfaces.normal, surfaces.offset
     for j in range(len(index)):
         i = index[j]
         t = triangle[i]
-        if t < 0 or surfaces.material[t] != _CROWN:
+        if t < 0 or material[t] != _CROWN:
             continue
         o = i if len(origins) > 1 else 0
         dx, dy, dz = rays[i, 0], rays[i, 1], rays[i, 2]
         ox, oy, oz = origins[o, 0], origins[o, 1], origins[o, 2]
-        distance = _plane_distance(t, surfaces, ox, oy, oz, dx, dy, dz)
+        distance = _plane_distance(t, normal, offset, ox, oy, oz, dx, dy, dz)
         x, y, z = ox + distance * dx, oy + distance * dy, oz + distance * dz
-        cx = x - surfaces.crown[t, 0]
-        cy = y - surfaces.crown[t, 1]
-        cz = z - surfaces.crown[t, 2]
+        cx = x - crown[t, 0]
+        cy = y - crown[t, 1]
+        cz = z - crown[t, 2]
         size = sqrt(cx * cx + cy * cy + cz * cz) + 1e-9
         # Leaves are dense in the middle of a crown and loose at its rim.
         rim = 1.0 - abs(cx * dx + cy * dy + cz * dz) / size
@@ -159,6 +172,8 @@ def meet(
     count = 0
     has_sun = day.sun_r + day.sun_g + day.sun_b > 0.0
     first = len(surfaces.offset)
+    normal, offset, crown = surfaces.normal, surfaces.offset, surfaces.crown
+    materials, materials2, normal2 = surfaces.material, movers.material, movers.normal
     for i in range(len(rays)):
         o = i if len(origins) > 1 else 0
         ox, oy, oz = origins[o, 0], origins[o, 1], origins[o, 2]
@@ -169,17 +184,17 @@ def meet(
         out_triangle[i] = t
         material = -1
         if t >= 0:
-            distance = _plane_distance(t, surfaces, ox, oy, oz, dx, dy, dz)
-            nx, ny, nz = surfaces.normal[t, 0], surfaces.normal[t, 1], surfaces.normal[t, 2]
-            material = int(surfaces.material[t])
+            distance = _plane_distance(t, normal, offset, ox, oy, oz, dx, dy, dz)
+            nx, ny, nz = normal[t, 0], normal[t, 1], normal[t, 2]
+            material = int(materials[t])
         if len(mover) > 0 and mover[i] >= 0:
             m = mover[i]
-            near = _plane_distance(m, movers, ox, oy, oz, dx, dy, dz)
+            near = _plane_distance(m, normal2, movers.offset, ox, oy, oz, dx, dy, dz)
             if near < distance:
                 distance = near
                 out_triangle[i] = first + m
-                nx, ny, nz = movers.normal[m, 0], movers.normal[m, 1], movers.normal[m, 2]
-                material = int(movers.material[m])
+                nx, ny, nz = normal2[m, 0], normal2[m, 1], normal2[m, 2]
+                material = int(materials2[m])
         out_range[i] = distance
         if material < 0:
             out_normal[i, 0] = 0.0
@@ -191,9 +206,9 @@ def meet(
             nx, ny, nz = -nx, -ny, -nz
         lift = _LIFT
         if material == _CROWN:
-            cx = x - surfaces.crown[t, 0]
-            cy = y - surfaces.crown[t, 1]
-            cz = z - surfaces.crown[t, 2]
+            cx = x - crown[t, 0]
+            cy = y - crown[t, 1]
+            cz = z - crown[t, 2]
             size = sqrt(cx * cx + cy * cy + cz * cz) + 1e-9
             nx, ny, nz = cx / size, cy / size, cz / size
             # A crown's facets must not shade each other.
@@ -231,6 +246,14 @@ def shade(
 ) -> None:
     """Lit colours (N, 3) and labels (N,) of what rays met; see `meet` for the arguments."""
     first = len(surfaces.offset)
+    base, mips, starts, sides = ground.base, ground.mips, ground.starts, ground.sides
+    classes, half, seed = ground.classes, ground.half, ground.seed
+    materials, labels, own_rgb = surfaces.material, surfaces.label, surfaces.rgb
+    kinds, walls = surfaces.kind, surfaces.wall
+    materials2, labels2, own_rgb2 = movers.material, movers.label, movers.rgb
+    kinds2, walls2 = movers.kind, movers.wall
+    styles, facade_seed = facades.styles, facades.seed
+    lamp_xyz, lamp_cells = lamps.xyz, lamps.cells
     for i in range(len(rays)):
         o = i if len(origins) > 1 else 0
         dx, dy, dz = rays[i, 0], rays[i, 1], rays[i, 2]
@@ -248,38 +271,48 @@ def shade(
         facing = abs(nx * dx + ny * dy + nz * dz)
         width = max(footprint_m + footprint_rad * distance, 1e-4)
         gloss, glow, warm, white = 0.0, 0.0, 0.0, 0.0
-        own = surfaces.label[t] if t < first else movers.label[t - first]
-        material = surfaces.material[t] if t < first else movers.material[t - first]
+        mine = t < first
+        if not mine:
+            t -= first
+        own = int(labels[t] if mine else labels2[t])
+        material = int(materials[t] if mine else materials2[t])
         if material == _GROUND:
-            own = ground_label(x, y, ground)
+            own = ground_label(x, y, half, sides[0], classes)
             minor, major, ax, ay = view_footprint(dx, dy, facing, width)
-            r, g, b, green = ground_paint(x, y, minor, major, ax, ay, ground)
+            r, g, b, green = ground_paint(
+                x, y, minor, major, ax, ay, half, seed, base, mips, starts, sides
+            )
             w = sqrt(minor * major)
-            r, g, b = season(r, g, b, green, day)
-            r, g, b = ground_detail(own, x, y, w, r, g, b, ground.seed)
-            white = snow_cover(own, x, y, w, day.snow, ground.seed)
+            r *= 1.0 + green * (day.green_r - 1.0)
+            g *= 1.0 + green * (day.green_g - 1.0)
+            b *= 1.0 + green * (day.green_b - 1.0)
+            r, g, b = ground_detail(own, x, y, w, r, g, b, seed)
+            if day.snow > 0.0:
+                white = snow_cover(own, x, y, w, day.snow, seed)
             if day.wet > 0.0:
-                pool = puddle(own, x, y, w, day.wet, ground.seed)
+                pool = puddle(own, x, y, w, day.wet, seed)
                 dark = 1.0 - day.wet * (0.42 + 0.22 * pool)
                 r, g, b = r * dark, g * dark, b * dark
-                gloss = (0.16 * day.wet + 0.84 * pool) * (0.0 if own == 4 else 1.0)
+                if own != _LABEL_GRASS:
+                    gloss = 0.16 * day.wet + 0.84 * pool
             if own == _LABEL_WATER:
                 gloss = 1.0
-        elif t < first:
-            r, g, b, gloss, glow, warm = surface_look(
-                t, surfaces, facades, x, y, z, dx, dy, dz, nx, ny, nz, width, facing, day
-            )
-            white = surface_snow(t, surfaces, x, y, nz, width, day, ground.seed)
         else:
+            colours = own_rgb if mine else own_rgb2
             r, g, b, gloss, glow, warm = surface_look(
-                t - first, movers, facades, x, y, z, dx, dy, dz, nx, ny, nz, width, facing, day
-            )
+                material, int(kinds[t] if mine else kinds2[t]), float(colours[t, 0]),
+                float(colours[t, 1]), float(colours[t, 2]), t, walls if mine else walls2, styles,
+                facade_seed, x, y, z, dx, dy, dz, nx, ny, nz, width, facing, day.green_r,
+                day.green_g, day.green_b, day.leaf, day.night,
+            )  # fmt: skip
+            if mine:
+                white = surface_snow(material, own, x, y, nz, width, day.snow, seed)
         label[i] = own
         if day.wet > 0.0 and material != _GROUND and own != _LABEL_INTERIOR:
             dark = 1.0 - 0.22 * day.wet
             r, g, b = r * dark, g * dark, b * dark
         if white > 0.0:
-            grain = 1.0 + 0.03 * gradient_noise(x / 0.7, y / 0.7, ground.seed + 5)
+            grain = 1.0 + 0.03 * gradient_noise(x / 0.7, y / 0.7, seed + 5)
             r += (232.0 * grain - r) * white
             g += (236.0 * grain - g) * white
             b += (243.0 * grain - b) * white
@@ -291,7 +324,9 @@ def shade(
             open_sky = 0.74 + 0.30 * nz
         lamp = 0.0
         if day.night > 0.0:
-            lamp = day.night * lamp_light(x, y, z, nx, ny, nz, lamps)
+            lamp = day.night * lamp_light(
+                x, y, z, nx, ny, nz, lamp_xyz, lamp_cells, lamps.west, lamps.south
+            )
         sr = (day.sky_r * open_sky + day.sun_r * cosine + 0.92 * lamp) * r
         sg = (day.sky_g * open_sky + day.sun_g * cosine + 0.74 * lamp) * g
         sb = (day.sky_b * open_sky + day.sun_b * cosine + 0.48 * lamp) * b
@@ -316,14 +351,3 @@ def shade(
             sg = sg * fade + day.low_g * (1.0 - fade)
             sb = sb * fade + day.low_b * (1.0 - fade)
         rgb[i, 0], rgb[i, 1], rgb[i, 2] = sr, sg, sb
-
-
-@kernel
-def dither(n: int, seed: int, strength: float, rgb: F32) -> None:
-    """Adds shot noise of one value a pixel, the same for the same seed."""
-    for i in range(n):
-        noise = 0.0
-        for k in range(4):
-            noise += uniform(i, k, seed) - 0.5
-        for k in range(3):
-            rgb[i, k] += strength * 1.73 * noise

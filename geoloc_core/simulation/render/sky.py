@@ -3,7 +3,10 @@
 
 from math import exp, sqrt
 
-from geoloc_core.simulation.render.day import Day, LAMP_CELL_M, LAMP_REACH_M, Lamps
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.simulation.render.day import Day, LAMP_CELL_M, LAMP_REACH_M
 from geoloc_core.simulation.render.noise import fbm, kernel, smoothstep
 
 Rgb = tuple[float, float, float]
@@ -50,22 +53,34 @@ def sky_colour(x: float, y: float, z: float, pixel_rad: float, day: Day) -> Rgb:
 
 @kernel
 def lamp_light(
-    x: float, y: float, z: float, nx: float, ny: float, nz: float, lamps: Lamps
+    x: float,
+    y: float,
+    z: float,
+    nx: float,
+    ny: float,
+    nz: float,
+    lamps: NDArray[np.float64],
+    cells: NDArray[np.int32],
+    west: float,
+    south: float,
 ) -> float:
-    """Strength of the street lamps' light on a surface with a normal, as a factor."""
-    i = int((x - lamps.west) / LAMP_CELL_M)
-    j = int((y - lamps.south) / LAMP_CELL_M)
-    side = lamps.cells.shape[0]
-    if len(lamps.xyz) == 0 or x < lamps.west or y < lamps.south or i >= side or j >= side:
+    """Strength of the street lamps' light on a surface with a normal, as a factor.
+
+    See `Lamps` for the last four.
+    """
+    i = int((x - west) / LAMP_CELL_M)
+    j = int((y - south) / LAMP_CELL_M)
+    side = cells.shape[0]
+    if len(lamps) == 0 or x < west or y < south or i >= side or j >= side:
         return 0.0
     total = 0.0
-    for k in range(lamps.cells.shape[2]):
-        index = lamps.cells[j, i, k]
+    for k in range(cells.shape[2]):
+        index = cells[j, i, k]
         if index < 0:
             break
-        dx = lamps.xyz[index, 0] - x
-        dy = lamps.xyz[index, 1] - y
-        dz = lamps.xyz[index, 2] - z
+        dx = lamps[index, 0] - x
+        dy = lamps[index, 1] - y
+        dz = lamps[index, 2] - z
         square = dx * dx + dy * dy + dz * dz + 0.04
         if square > LAMP_REACH_M * LAMP_REACH_M:
             continue

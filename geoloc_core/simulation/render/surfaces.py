@@ -16,9 +16,8 @@ from geoloc_core.simulation.render.brickwork import (
     plaster_tone,
     tile_tone,
 )
-from geoloc_core.simulation.render.day import Day
-from geoloc_core.simulation.render.facades import facade, FacadeData
-from geoloc_core.simulation.render.ground_detail import season, snow_cover
+from geoloc_core.simulation.render.facades import facade
+from geoloc_core.simulation.render.ground_detail import snow_cover
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
 from geoloc_core.simulation.render.noise import fbm, hash2, kernel, smoothstep
@@ -82,9 +81,15 @@ def make_surfaces(mesh: Mesh) -> Surfaces:
 
 @kernel
 def surface_look(
+    material: int,
+    kind: int,
+    r: float,
+    g: float,
+    b: float,
     t: int,
-    surfaces: Surfaces,
-    facades: FacadeData,
+    wall: NDArray[np.float32],
+    styles: NDArray[np.float64],
+    seed: int,
     x: float,
     y: float,
     z: float,
@@ -96,14 +101,24 @@ def surface_look(
     nz: float,
     width: float,
     facing: float,
-    day: Day,
+    green_r: float,
+    green_g: float,
+    green_b: float,
+    leaf: float,
+    night: float,
 ) -> Look:
     """Colour, gloss, own light at night and its warmth of a place on triangle t.
 
     Args:
+        material: `Material` of the triangle.
+        kind: Its pattern, of walls.
+        r: Its own red, 0..255.
+        g: Green.
+        b: Blue.
         t: Triangle.
-        surfaces: The mesh it belongs to.
-        facades: Patterns of walls.
+        wall: Of all triangles, see `Surfaces`.
+        styles: See `FacadeData`.
+        seed: See there.
         x: Place, m, map frame.
         y: Its y.
         z: Its z.
@@ -115,29 +130,29 @@ def surface_look(
         nz: Its z.
         width: Of the ray, m.
         facing: Cosine between ray and normal, positive.
-        day: Of the picture.
+        green_r: Gain of vegetation, see `Day`.
+        green_g: See there.
+        green_b: See there.
+        leaf: See there.
+        night: See there.
 
     Returns:
         Red, green, blue (0..255), gloss (0..1), light at night (0..1), warmth (0..1).
     """
-    material = surfaces.material[t]
-    r, g, b = float(surfaces.rgb[t, 0]), float(surfaces.rgb[t, 1]), float(surfaces.rgb[t, 2])
-    seed = facades.seed
     # The square root is the middle way between blur across and flicker along.
     w = width / sqrt(max(facing, 0.02))
     gloss, glow, warm = 0.0, 0.0, 0.0
     if material in (_WALL, _BRICK):
-        wall = surfaces.wall
         s = x * wall[t, 0] + y * wall[t, 1] + wall[t, 2]
         flat = sqrt(dx * dx + dy * dy)
         ws = min(width * max(flat, 0.05) / max(facing, 0.01), 60.0)
         wz = min(width / max(flat, 0.05), 60.0)
         tint = int(r) * 65536 + int(g) * 256 + int(b)
-        h = hash2(tint, surfaces.kind[t] + 13, seed)
+        h = hash2(tint, kind + 13, seed)
         if material == _WALL:
             return facade(
-                facades, surfaces.kind[t], s, z, wall[t, 3], wall[t, 4], wall[t, 5],
-                ws, wz, r, g, b, h, day.night,
+                styles, seed, kind, s, z, wall[t, 3], wall[t, 4], wall[t, 5],
+                ws, wz, r, g, b, h, night,
             )  # fmt: skip
         f, joint = brick_tone(s, z, ws, wz, seed)
         k = 0.55 * joint
@@ -147,9 +162,11 @@ def surface_look(
         )  # fmt: skip
     if material == _CROWN:
         f = leaves_tone(x, y, z, w, seed)
-        r, g, b = season(r, g, b, day.leaf, day)
+        r *= 1.0 + leaf * (green_r - 1.0)
+        g *= 1.0 + leaf * (green_g - 1.0)
+        b *= 1.0 + leaf * (green_b - 1.0)
         # Branches are grey-brown; the fewer leaves, the more of them show.
-        k = 1.0 - day.leaf
+        k = 1.0 - leaf
         return (
             (r + (88 - r) * k) * f, (g + (76 - g) * k) * f, (b + (66 - b) * k) * f, 0.0, 0.0, 0.0,
         )  # fmt: skip
@@ -167,7 +184,7 @@ def surface_look(
     elif material == _GLASS:
         f, gloss = 1.0, 1.0
     elif material == _LAMP:
-        f, glow, warm = 1.0, 2.0 * day.night, 0.5
+        f, glow, warm = 1.0, 2.0 * night, 0.5
     elif material == _INTERIOR:
         p, q = (x + y, z) if abs(nz) < 0.7 else (x, y)
         f = plaster_tone(p, q + 9.0, w, w, seed + 300)
@@ -177,7 +194,6 @@ def surface_look(
         f *= 1.0 - 0.15 * smoothstep(0.7, 0.2, z)
         gloss = 0.55
     elif material == _WOOD:
-        wall = surfaces.wall
         s = x * wall[t, 0] + y * wall[t, 1]
         q = z if abs(nz) < 0.7 else -x * wall[t, 1] + y * wall[t, 0]
         f = board_tone(s, q, w, seed + 320)
@@ -195,14 +211,14 @@ def surface_look(
 
 @kernel
 def surface_snow(
-    t: int, surfaces: Surfaces, x: float, y: float, nz: float, w: float, day: Day, seed: int
+    material: int, label: int, x: float, y: float, nz: float, w: float, snow: float, seed: int
 ) -> float:
-    """Part (0..1) of a place on triangle t under snow: what lies level gathers it."""
-    if day.snow <= 0.0 or surfaces.label[t] == _LABEL_INTERIOR:
+    """Part (0..1) of a place on a triangle under snow: what lies level gathers it."""
+    if snow <= 0.0 or label == _LABEL_INTERIOR:
         return 0.0
     level = smoothstep(0.25, 0.65, nz)
-    if surfaces.material[t] == _CROWN:
+    if material == _CROWN:
         level = 0.75 * smoothstep(-0.2, 0.8, nz)
     if level <= 0.0:
         return 0.0
-    return level * snow_cover(_LABEL_ROOF, x, y, w, day.snow, seed)
+    return level * snow_cover(_LABEL_ROOF, x, y, w, snow, seed)
