@@ -138,6 +138,8 @@ class AbstractPairs(AbstractDataset):
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """Reads one sample; see `AbstractDataset.sample`."""
         pair = self.pairs[index]
+        # Lists first: they say whether the pictures are those that are meant.
+        datum = self._datum(index)
         image = read_rgb(pair.panorama)
         camera = self._camera(pair.panorama, image.shape[1], image.shape[0])
         turn = self._turn(index, epoch)
@@ -146,7 +148,6 @@ class AbstractPairs(AbstractDataset):
         side = tile.shape[0]
         if tile.shape[1] != side:
             raise DataError(f'{pair.tile}: {tile.shape[1]} x {side}; expected a square picture')
-        datum = self._datum(index)
         grid = Grid((0.0, 0.0), self._tile_side_m(datum) / side, side, side)
         x, y = self._xy(index)
         if not grid.contains([x, y]):

@@ -117,7 +117,7 @@ class Cvusa(AbstractPairs):
             if not line.strip():
                 continue
             fields = [field.strip() for field in line.split(',')]
-            if len(fields) < 2 or not fields[0].endswith('.jpg') or not all(fields[:2]):
+            if len(fields) < 2 or not all(field.endswith('.jpg') for field in fields[:2]):
                 raise DataError(
                     f'{path}, line {number}: {line[:80]!r}; expected bingmap/19/<number>.jpg,'
                     'streetview/panos/<number>.jpg[,streetview/annotations/<number>.png]'
@@ -251,21 +251,17 @@ class Cvact(AbstractPairs):
             names = [str(name).strip() for name in np.ravel(mat['panoIds'])]
             indices = np.ravel(mat[group][field][0, 0]).astype(np.int64) - 1
             utm = np.asarray(mat['utm'], dtype=np.float64)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            NotImplementedError,
-        ) as error:
+        # A damaged binary file makes its reader fail in any way it likes.
+        except Exception as error:
             raise DataError(
                 f'{path}: cannot be read ({error}); expected a MATLAB file with panoIds, utm and '
                 f'{group}.{field}'
             ) from error
         if utm.shape != (len(names), 2):
             raise DataError(f'{path}: utm {utm.shape} for {len(names)} panoIds; expected (N, 2)')
-        if len(indices) == 0 or indices.min() < 0 or indices.max() >= len(names):
+        if len(indices) == 0:
+            raise DataError(f'{path}: {group}.{field} lists no pairs')
+        if indices.min() < 0 or indices.max() >= len(names):
             raise DataError(f'{path}: {group}.{field} counts from 1 to {len(names)}, not beyond')
         return {'path': path, 'names': names, 'indices': indices, 'utm': utm}
 
