@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geoloc_core.errors import BagError
+from geoloc_core.errors import BagError, InputError
 from geoloc_core.evaluation.trajectory import Trajectory
 from geoloc_core.geometry import se3
 
@@ -52,7 +52,7 @@ def read_tum(path: str | Path) -> Trajectory:
             stamp = stamp_ns_from_seconds(parts[0])
             values = np.array([float(v) for v in parts[1:]])
             samples.append((stamp, se3.from_quaternion(values[:3], values[3:7])))
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, InputError) as error:
             raise BagError(
                 f'{file}:{number} is not "stamp x y z qx qy qz qw": {line!r}'
             ) from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from geoloc_core.errors import DataError
+from geoloc_core.formats.kinect import DEPTH_CAMERA
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
@@ -23,7 +24,6 @@ from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 from training.datasets.seven_scenes_files import (
     CALIBRATIONS,
-    DEPTH_CAMERA,
     Frame,
     is_flat,
     list_frames,

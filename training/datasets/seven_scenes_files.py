@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
+from geoloc_core.formats.kinect import COLOUR_CAMERA, T_COLOUR_DEPTH
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from training.datasets.base import read_raw, UnreadableError
 from training.datasets.hand_held import rigid
 
 Array = NDArray[np.float64]
-
-# The publisher's nominal intrinsics of the depth sensor; for colour he gives none.
-DEPTH_CAMERA = PinholeCamera(640, 480, 585.0, 585.0, 320.0, 240.0)
 
 
 @dataclass(frozen=True)
@@ -34,20 +32,8 @@ class ColourCalibration:
 
 
 CALIBRATIONS = {
-    # A Kinect calibrated by LIRIS (projet.liris.cnrs.fr/voir/activities-dataset), another device
-    # than the publisher's; with 525 px it is what the field's structure-based methods use, so
-    # its poses are the ones to compare with.
-    'liris': ColourCalibration(
-        PinholeCamera(640, 480, 525.0, 525.0, 320.0, 240.0),
-        se3.make(
-            [
-                [0.99996518012567637, 0.0026765126468950343, -0.0079041012313000904],
-                [-0.0027409311281316700, 0.99996302803027592, -0.0081504520778013286],
-                [0.0078819942130445332, 0.0081718328771890631, 0.99993554558014031],
-            ],
-            [-0.025558943178152542, 0.00010109636268061706, 0.0020318321729487039],
-        ),
-    ),
+    # What the field's structure-based methods use, so its poses are the ones to compare with.
+    'liris': ColourCalibration(COLOUR_CAMERA, T_COLOUR_DEPTH),
     # Fitted so that edges of depth lie on edges of colour in redkitchen's first sequence: LIRIS's
     # turn, taken without LIRIS's principal points, shifts depth by some pixels.
     'redkitchen': ColourCalibration(

@@ -10,6 +10,7 @@ import pytest
 from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import depth_disagreement
+from tests.training.datasets.compass import assert_compass, write_compass
 from training.datasets.base import UnreadableError
 from training.datasets.sample import LabelKind
 from training.datasets.seven_scenes import SevenScenes
@@ -223,6 +224,36 @@ def test_two_files_that_claim_one_frame_are_refused(scene):
 def test_impossible_options_are_refused(scene, options):
     with pytest.raises(DataError, match=str(next(iter(options.values())))):
         SevenScenes(scene, 'train', **options)
+
+
+# ---- the rendered world ----
+
+
+@pytest.mark.parametrize('registered', [True, False])
+def test_what_the_world_writes_is_read_back(tmp_path, registered):
+    pytest.importorskip('embreex')
+    from geoloc_core.simulation.layouts.seven_scenes import SevenScenesWriter
+
+    places = [
+        se3.from_xyz_rpy(1.3, -0.7, 1.5, 0.0, 0.1, 0.1),
+        se3.from_xyz_rpy(-0.9, 1.6, 1.6, 0.05, 0.0, 1.8),
+    ]
+    shots = write_compass(SevenScenesWriter(tmp_path), (320, 240), places)
+    samples = [
+        sample
+        for split in ('train', 'test')
+        for sample in SevenScenes(tmp_path, split, validation=0.0, registered=registered)
+    ]
+    assert len(samples) == len(shots)
+    for sample, shot in zip(samples, shots, strict=True):
+        if registered:
+            np.testing.assert_allclose(sample.T_map_base, shot.T_map_base, atol=1e-6)
+            assert_compass(sample)
+        else:
+            T = shot.T_map_base @ shot.depth_rig.T_base_camera
+            np.testing.assert_allclose(sample.T_map_camera, T, atol=1e-6)
+            depth = np.where(shot.depth_m < 65.5, shot.depth_m, np.nan)
+            np.testing.assert_allclose(sample.view.depth, depth, atol=6e-4)
 
 
 # ---- the real thing ----

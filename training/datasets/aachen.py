@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Aachen Day-Night v1.0 (Sattler et al., CVPR 2018): photographs of a city, by day and by night.
+
+Convention: poses of the database come from an NVM model (world-to-camera quaternion, camera
+centre); its world is that of the reconstruction, in metres, with no axis said to be up, and is
+kept, so that what is handed in for evaluation is in the frame the server expects. Poses of the
+queries are kept back by the publisher.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.errors import DataError
+from geoloc_core.formats.colmap import read_intrinsics
+from geoloc_core.formats.nvm import read_cameras
+from geoloc_core.geometry import se3
+from geoloc_core.types import GroundView
+from training.datasets.base import AbstractDataset, read_rgb, UnreadableError
+from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
+from training.datasets.protocol import Protocol
+from training.datasets.sample import LabelKind, Sample
+
+Array = NDArray[np.float64]
+
+MODEL = Path('3D-models', 'aachen_cvpr2018_db.nvm')
+# Split -> list of intrinsics, and how many pictures the publisher's has.
+LISTS: dict[str, tuple[Path, int]] = {
+    'train': (Path('3D-models', 'database_intrinsics.txt'), 4328),
+    'day': (Path('queries', 'day_time_queries_with_intrinsics.txt'), 824),
+    'night': (Path('queries', 'night_time_queries_with_intrinsics.txt'), 98),
+}
+_IMAGES = (Path('images', 'images_upright'), Path('images_upright'))
+
+
+class Aachen(AbstractDataset):
+    """The database ('train') and the queries by day and by night, which have no pose."""
+
+    NAME: ClassVar[str] = 'Aachen Day-Night v1.0'
+    LAYOUT: ClassVar[str] = (
+        '  <root>/images/images_upright/db/*.jpg  query/{day,night}/.../*.jpg\n'
+        '  <root>/3D-models/aachen_cvpr2018_db.nvm  database_intrinsics.txt\n'
+        '  <root>/queries/{day,night}_time_queries_with_intrinsics.txt\n'
+    )
+    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'day', 'night')
+
+    def __init__(self, root: Path | str, split: str, *, seed: int = 0) -> None:
+        """Reads the model's cameras and the list of intrinsics.
+
+        Args:
+            root: Folder as the archives unpack.
+            split: 'train' (the database), 'day' or 'night'.
+            seed: Of nothing here; every reader has it.
+
+        Raises:
+            DataError: No such folder, a list or the model is absent, cut off or damaged, or the
+                two name different pictures.
+        """
+        super().__init__(root, split, seed=seed)
+        path = self.root / LISTS[split][0]
+        self._cameras = read_intrinsics(path)
+        self._poses: dict[str, Array] | None = None
+        if split == 'train':
+            poses = read_cameras(self.root / MODEL)
+            self._poses = {_plain(name): T for name, T in poses.items()}
+            self._cameras = {_plain(name): camera for name, camera in self._cameras.items()}
+            lacking = sorted(set(self._poses) ^ set(self._cameras))
+            if lacking:
+                raise DataError(
+                    f'{path} and {MODEL.name} name different pictures, e.g. {lacking[0]} '
+                    f'({len(lacking)} in all): are both of version 1.0?'
+                )
+        self._keys = sorted(self._cameras)
+        self._images = next(
+            (self.root / folder for folder in _IMAGES if (self.root / folder).is_dir()),
+            self.root / _IMAGES[0],
+        )
+
+    @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Whether a folder holds the model or one of the lists."""
+        return any((root / path).is_file() for path in (MODEL, *(p for p, _ in LISTS.values())))
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Names of the pictures, e.g. 'db/1.jpg'."""
+        return self._keys
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """None: the city is known, the place in it is not."""
+        return None
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The picture."""
+        return (self._images / self._keys[index],)
+
+    def missing(self) -> Sequence[str]:
+        """Pictures that are listed and not there."""
+        absent = [name for name in self._keys if not (self._images / name).is_file()]
+        sentences = []
+        if absent:
+            sentences.append(
+                f'{len(absent)} of {len(self._keys)} pictures of {self.split}, e.g. '
+                f'{self._images / absent[0]}: unpack database_and_query_images.zip there'
+            )
+        return tuple(sentences)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the list has as many pictures as the publisher's."""
+        return len(self._keys) == LISTS[self.split][1]
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """One photograph. They carry no time: the stamp is its number, in ns."""
+        name = self._keys[index]
+        path = self._images / name
+        image, camera = read_rgb(path), self._cameras[name]
+        if image.shape[:2] != (camera.height, camera.width):
+            raise UnreadableError(
+                path,
+                f'{camera.width} x {camera.height} pixels, as its intrinsics say, not '
+                f'{image.shape[1]} x {image.shape[0]}: take images_upright as published',
+            )
+        T = None if self._poses is None else base_from_camera(self._poses[name])
+        return Sample(
+            key=name,
+            sequence='aachen',
+            view=GroundView(index, image, camera, T_BASE_CAMERA),
+            T_map_base=T,
+            label=LabelKind.NONE if T is None else LabelKind.TRUTH,
+        )
+
+
+def _plain(name: str) -> str:
+    """Names come with and without './' before them."""
+    return name.removeprefix('./')
+
+
+def write_submission(path: Path, poses: Mapping[str, Array]) -> None:
+    """Writes what the evaluation server (visuallocalization.net) takes.
+
+    Convention: 'name qw qx qy qz tx ty tz', world-to-camera, the name without its folders.
+
+    Args:
+        path: Text file to write.
+        poses: Key of a query -> T_map_camera (4, 4).
+
+    Raises:
+        DataError: Two queries have one base name.
+    """
+    lines: dict[str, str] = {}
+    for key in sorted(poses):
+        T = se3.inverse(poses[key])
+        x, y, z, w = se3.quaternion_xyzw(T)
+        name = Path(key).name
+        if name in lines:
+            raise DataError(f'two queries claim the name {name}: {key} is one of them')
+        lines[name] = ' '.join([name, *(f'{value:.9f}' for value in (w, x, y, z, *T[:3, 3]))])
+    path.write_text('\n'.join(lines.values()) + '\n', encoding='ascii')
