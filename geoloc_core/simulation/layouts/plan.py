@@ -94,10 +94,10 @@ def plan_city(
         ]
     else:
         rng = np.random.default_rng([seed, 72])
+        yaw = 'north' if writer.NORTH_ALIGNED else 'any'
         # Neighbours in number share the weather, so that few scenes need to be built.
         poses = [
-            (i * drives // count, i * 10**9, _street_place(rng, city, writer.NORTH_ALIGNED))
-            for i in range(count)
+            (i * drives // count, i * 10**9, street_place(rng, city, yaw)) for i in range(count)
         ]
     return _number(writer, number, seed, first, drives, frame, poses)
 
@@ -166,8 +166,20 @@ def _drive(city: City, seed: int, frames: int) -> list[tuple[int, Array]]:
     return [(round((t - _WARM_UP_S) * 1e9), trajectory.at(float(t))) for t in times]
 
 
-def _street_place(rng: np.random.Generator, city: City, north: bool) -> Array:
-    """T_map_base (4, 4) in a lane of a street; long streets are likelier."""
+def street_place(rng: np.random.Generator, city: City, yaw: str = 'street') -> Array:
+    """A place in a lane of a street; long streets are likelier.
+
+    Args:
+        rng: Draws it.
+        city: Its streets.
+        yaw: 'street' (along the lane), 'north' or 'any'.
+
+    Returns:
+        T_map_base (4, 4), on the ground.
+
+    Raises:
+        ConfigError: The city has no street to stand in.
+    """
     lengths = np.array([max(0.0, s.line.length - 2 * _JUNCTION_M) for s in city.streets])
     if not lengths.sum() > 0:
         raise ConfigError('the city has no street long enough to stand in: make it larger')
@@ -179,7 +191,9 @@ def _street_place(rng: np.random.Generator, city: City, north: bool) -> Array:
         side = rng.choice([-1.0, 1.0])
         left = np.array([-along[1], along[0]])
         xy = xy - side * left * (street.lane_offset + rng.uniform(-_ASIDE_M, _ASIDE_M))
-        yaw = np.pi / 2 if north else float(rng.uniform(-np.pi, np.pi))
+        turned = float(rng.uniform(-np.pi, np.pi))
+        heading = float(np.arctan2(side * along[1], side * along[0]))
+        direction = {'street': heading, 'north': np.pi / 2, 'any': turned}[yaw]
         if np.abs(xy).max() < max(city.half_extent - _EDGE_M, city.half_extent / 2):
-            return se3.from_planar(float(xy[0]), float(xy[1]), yaw)
+            return se3.from_planar(float(xy[0]), float(xy[1]), direction)
     raise ConfigError('the streets of this city all lie at its edge: make it larger')

@@ -2,9 +2,12 @@
 """The layouts that can be written, by name. A new one is a file, a line here and a test."""
 
 import importlib
+from typing import TYPE_CHECKING
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.simulation.layouts.base import LayoutWriter
+
+if TYPE_CHECKING:
+    from geoloc_core.simulation.layouts.base import LayoutWriter
 
 # Name -> 'module:class', imported when asked for.
 LAYOUTS: dict[str, str] = {
@@ -19,7 +22,7 @@ LAYOUTS: dict[str, str] = {
 }
 
 
-def layout(name: str) -> type[LayoutWriter]:
+def layout(name: str) -> 'type[LayoutWriter]':
     """The writer of a layout.
 
     Raises:
@@ -28,6 +31,5 @@ def layout(name: str) -> type[LayoutWriter]:
     if name not in LAYOUTS:
         raise ConfigError(f'unknown layout {name!r}: choose one of {", ".join(LAYOUTS)}')
     module, _, writer = LAYOUTS[name].partition(':')
-    found = getattr(importlib.import_module(f'{__package__}.{module}'), writer)
-    assert issubclass(found, LayoutWriter)
+    found: type[LayoutWriter] = getattr(importlib.import_module(f'{__package__}.{module}'), writer)
     return found
