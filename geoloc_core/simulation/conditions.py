@@ -108,8 +108,9 @@ class GroundConditions(_Checked):
     rain_mm_h: Range = _range(2, 10, 'mm/h', (0.1, 100), 'how hard, when it rains')
     lens_drops: Range = _range(0, 0, 'drops', (0, 300), 'drops on the lens when it rains')
     wet: float = _chance(0.0, 'the ground is wet although it does not rain')
-    night: float = _chance(0.0, 'night: street lamps, lit windows, own headlights')
+    night: float = _chance(0.0, 'night: street lamps and lit windows only')
     night_iso: Range = _range(1600, 6400, 'ISO', (0, 102400), 'gain of the sensor at night')
+    night_ev: Range = _range(2, 3, 'EV', (0, 8), 'brighter at night by the camera itself')
     iso: Range = _range(
         0, 0, 'ISO', (0, 102400), 'gain of the sensor by day, which sets its noise; 0: no noise'
     )
@@ -285,13 +286,13 @@ _HARD = Conditions(
         snow=0.3,
         sun_azimuth_deg=(170, 370),
         sun_elevation_deg=(15, 60),
-        overcast=(0.0, 0.9),
-        veil=(0.0, 0.25),
+        overcast=(0.0, 0.6),
+        veil=(0.0, 0.2),
         lean_m_per_m=(0.05, 0.35),
         shift_std_m=1.0,
-        tint=0.08,
-        contrast=(0.7, 1.25),
-        saturation=(0.5, 1.2),
+        tint=0.06,
+        contrast=(0.8, 1.25),
+        saturation=(0.65, 1.25),
         blur_px=(0.2, 1.4),
         noise=(0.0, 6.0),
         jpeg_quality=(50, 95),

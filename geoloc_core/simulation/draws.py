@@ -29,7 +29,7 @@ class GroundDay:
         seed: It was drawn from.
         index: Its number.
         appearance: How the city looks.
-        exposure_ev: Exposure error, EV.
+        exposure_ev: Exposure error and, at night, what the camera adds itself, EV.
         motion_blur_px: Way of the picture during an exposure, px.
         motion_blur_direction: Direction of that way in the picture, rad.
         defocus_px: Radius of the disc that a point becomes, px.
@@ -159,7 +159,7 @@ def draw_ground(conditions: Conditions, seed: int, index: int = 0) -> GroundDay:
     rains = draw.chance('rain', ground.rain)
     rain_mm_h = draw.range('rain_mm_h', ground.rain_mm_h) if rains else 0.0
     month = draw.range('month', ground.month)
-    snows = draw.chance('snow', ground.snow) and lies_snow(month)
+    snow = _snow(draw, ground.snow, month)
     wet = draw.chance('wet', ground.wet) or rains
     night = draw.chance('night', ground.night)
     overcast = draw.range('overcast', ground.overcast)
@@ -170,23 +170,25 @@ def draw_ground(conditions: Conditions, seed: int, index: int = 0) -> GroundDay:
         elevation=np.radians(draw.range('sun_elevation_deg', ground.sun_elevation_deg)),
         haze_m=1 / (1 / draw.log_range('haze_m', ground.haze_m) + rain_fade),
         overcast=max(overcast, 0.9) if rains else overcast,
+        tint=_metered(snow),
     )
     appearance = Appearance(
         light=light,
         vegetation_rgb=vegetation_of_month(month),
         leaf=leaf_of_month(month),
         wet=(0.5 + 0.5 * float(draw.rng('wetness').random())) if wet else 0.0,
-        snow=(0.4 + 0.6 * float(draw.rng('snow_depth').random())) if snows else 0.0,
+        snow=snow,
         night=1.0 if night else 0.0,
         seed=index,
     )
     tilt = [np.radians(draw.range(k, getattr(ground, k))) for k in ('roll_deg', 'pitch_deg')]
     iso = 'night_iso' if night else 'iso'
+    opened = draw.range('night_ev', ground.night_ev) if night else 0.0
     return GroundDay(
         seed=seed,
         index=index,
         appearance=appearance,
-        exposure_ev=draw.range('exposure_ev', ground.exposure_ev),
+        exposure_ev=draw.range('exposure_ev', ground.exposure_ev) + opened,
         motion_blur_px=draw.range('motion_blur_px', ground.motion_blur_px),
         motion_blur_direction=draw.direction('motion_blur_direction'),
         defocus_px=draw.range('defocus_px', ground.defocus_px),
@@ -207,19 +209,20 @@ def draw_aerial(conditions: Conditions, seed: int, index: int = 0) -> AerialDay:
     aerial = conditions.aerial
     draw = _Draw(seed, index, _AERIAL)
     month = draw.range('month', aerial.month)
-    snows = draw.chance('snow', aerial.snow) and lies_snow(month)
+    snow = _snow(draw, aerial.snow, month)
     years = draw.range('years', aerial.years)
     light = Light(
         azimuth=np.radians(draw.range('sun_azimuth_deg', aerial.sun_azimuth_deg)),
         elevation=np.radians(draw.range('sun_elevation_deg', aerial.sun_elevation_deg)),
         haze_m=_AERIAL_HAZE_M,
         overcast=draw.range('overcast', aerial.overcast),
+        tint=_metered(snow),
     )
     appearance = Appearance(
         light=light,
         vegetation_rgb=vegetation_of_month(month),
         leaf=leaf_of_month(month),
-        snow=(0.4 + 0.6 * float(draw.rng('snow_depth').random())) if snows else 0.0,
+        snow=snow,
     )
     lean, direction = draw.range('lean_m_per_m', aerial.lean_m_per_m), draw.direction('lean')
     shift = draw.rng('shift_std_m').normal(0.0, 1.0, 2) * aerial.shift_std_m
@@ -246,3 +249,16 @@ def draw_aerial(conditions: Conditions, seed: int, index: int = 0) -> AerialDay:
         noise=draw.range('noise', aerial.noise),
         jpeg_quality=round(draw.range('jpeg_quality', aerial.jpeg_quality)),
     )
+
+
+def _snow(draw: _Draw, chance: float, month: float) -> float:
+    """How much snow lies, 0..1."""
+    if not draw.chance('snow', chance) or not lies_snow(month):
+        return 0.0
+    return 0.4 + 0.6 * float(draw.rng('snow_depth').random())
+
+
+def _metered(snow: float) -> tuple[float, float, float]:
+    """What a camera's own exposure does to the light of a white world."""
+    gain = 1 - 0.35 * snow
+    return gain, gain, gain

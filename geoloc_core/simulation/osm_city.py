@@ -5,7 +5,6 @@ What the map does not tell (colours, most heights, parked cars) is drawn from a 
 feature's name, so that a cut of the file shows the same houses.
 """
 
-from collections.abc import Sequence
 import zlib
 
 import numpy as np
@@ -15,14 +14,12 @@ from geoloc_core.errors import DataError
 from geoloc_core.simulation.city.plan import (
     Area,
     Building,
-    Car,
     City,
-    PARKING_M,
     Path,
     Rgb,
-    Street,
     Tree,
 )
+from geoloc_core.simulation.city.street_life import furnish
 from geoloc_core.simulation.osm_file import is_building, OsmFile, Shape
 from geoloc_core.simulation.osm_streets import (
     build_streets,
@@ -38,6 +35,7 @@ Array = NDArray[np.float64]
 
 FLOOR_M = 3.1
 _FACADES = 6
+_MAPPED_TREES = 10
 _ROOFS = {
     'gabled': 'gable', 'gambrel': 'mansard', 'mansard': 'mansard', 'hipped': 'hip',
     'half-hipped': 'half_hip', 'skillion': 'shed', 'lean_to': 'shed', 'saltbox': 'gable',
@@ -59,9 +57,6 @@ _WALLS: tuple[Rgb, ...] = (
 )  # fmt: skip
 _TILES: tuple[Rgb, ...] = ((150, 78, 58), (128, 66, 52), (104, 84, 74), (92, 90, 94))
 _FLATS: tuple[Rgb, ...] = ((132, 130, 128), (158, 154, 148), (104, 106, 108), (112, 120, 112))
-_CARS: tuple[Rgb, ...] = (
-    (38, 38, 42), (200, 202, 204), (235, 235, 232), (120, 124, 128), (140, 30, 28), (34, 58, 110),
-)  # fmt: skip
 # Ways for walking and driving that are no streets: width, m, and surface.
 _WAYS = {
     'footway': (2.0, 'paved'), 'pedestrian': (6.0, 'paved'), 'steps': (2.0, 'paved'),
@@ -109,16 +104,23 @@ def city_from_osm(source: OsmFile, seed: int) -> City:
     if built > _URBAN:
         corners = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
         areas.insert(0, Area('square', corners * (half - 0.5)))
+    life = furnish(
+        np.random.default_rng([seed, 4]), streets, tuple(buildings), tuple(areas), half,
+        paths=tuple(paths), trees=tuple(trees),
+    )  # fmt: skip
     return City(
         half_extent=half,
         junctions=junctions,
         streets=streets,
         buildings=tuple(buildings),
-        trees=tuple(trees),
-        cars=_parked(np.random.default_rng([seed, 2]), streets),
-        other_cars=_parked(np.random.default_rng([seed, 3]), streets),
+        # Where the map has trees, it has all of them.
+        trees=tuple(trees) if len(trees) >= _MAPPED_TREES else life.trees,
+        cars=life.cars,
+        other_cars=life.other_cars,
         areas=tuple(areas),
         paths=tuple(paths),
+        furniture=life.furniture,
+        people=life.people,
     )
 
 
@@ -220,23 +222,3 @@ def _area(shape: Shape, half: float) -> list[Area]:
     holes = [cleaned(np.clip(h, -half + 0.5, half - 0.5)) for h in shape.rings[1:]]
     holes = [h for h in holes if len(h) >= 3]
     return [Area(found[0], keyhole(outline, holes))]
-
-
-def _parked(rng: np.random.Generator, streets: Sequence[Street]) -> tuple[Car, ...]:
-    """Cars in the parking bays, about half of the places taken."""
-    cars = []
-    for street in streets:
-        for side in (-1.0, 1.0):
-            start, end = street.mouths
-            for s in np.arange(start + 4.0, street.line.length - end - 4.0, 5.8):
-                taken, shift = rng.random() < 0.5, rng.uniform(-0.12, 0.12)
-                size = (rng.uniform(3.9, 4.9), rng.uniform(1.7, 1.9), rng.uniform(1.4, 1.7))
-                rgb = _CARS[rng.integers(len(_CARS))]
-                if not taken or not street.parking:
-                    continue
-                xy, along = street.line.at(float(s))
-                left = np.array([-along[1], along[0]]) * side
-                xy = xy + left * (street.half_width - PARKING_M / 2 + shift)
-                yaw = float(np.arctan2(along[1], along[0]) + (np.pi if side > 0 else 0.0))
-                cars.append(Car((float(xy[0]), float(xy[1])), yaw, size, rgb))
-    return tuple(cars)
