@@ -2,7 +2,7 @@
 """What every step of an augmentation is."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class Step(ABC):
         p: Probability with which it is applied, 0..1.
     """
 
-    p: float = 1.0
+    p: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuses settings outside their range.
