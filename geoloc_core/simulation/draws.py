@@ -96,7 +96,9 @@ class AerialDay:
 
     seed: int
     index: int
-    appearance: Appearance = field(default_factory=Appearance)
+    appearance: Appearance = field(
+        default_factory=lambda: Appearance(Light(haze_m=_AERIAL_HAZE_M))
+    )
     years: float = 0.0
     moved_cars: bool = False
     roofs_changed: float = 0.0
