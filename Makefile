@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench-husky: $(VENV)/.test  ## Husky bag with GNSS hidden for 30 s and 60 s (nee
 
 bench-node: $(VENV)/.test  ## Node overhead, lost frames on the wire, map crops
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.node
+
+bench-loading: $(VENV)/.test  ## Samples a second that the loader gives, from files and from its cache
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.loading
 
 lock:  ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.10 setup.py --all-extras \

@@ -73,7 +73,7 @@ def run_check(args: argparse.Namespace) -> int:
     print(f'{path}: {kind.NAME}')
     options = _options(args.set)
     try:
-        inspect.signature(kind).bind(path, 'split', **options)
+        inspect.signature(kind.__init__).bind(None, path, 'split', **options)
     except TypeError as error:
         raise ConfigError(f'{kind.NAME} does not take --set {args.set}: {error}') from error
     good, seen, missing, trouble = True, 0, {}, []

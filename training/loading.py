@@ -21,8 +21,9 @@ from training.datasets.base import AbstractDataset, UnreadableError
 from training.datasets.sample import Sample
 from training.datasets.storage import load_sample, save_sample
 
-# A change of a sample that uses randomness: (sample, generator) -> sample.
-Augment = Callable[[Sample, np.random.Generator], Sample]
+# A change of a sample that uses randomness, `training.augmentation.Pipeline`:
+# (sample, index, epoch) -> sample.
+Augment = Callable[[Sample, int, int], Sample]
 # A change that does not, such as a resize; what it gives is cached.
 Reduce = Callable[[Sample], Sample]
 # What a model is given of a sample: arrays of the same shapes for all samples of a batch.
@@ -85,34 +86,32 @@ def arrays_of(sample: Sample) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Preparation:
     """What happens to each sample between disk and batch, in this order.
 
     Attributes:
         reduce: Deterministic part, done once when there is a cache; None for nothing.
         augment: Random part, drawn from (seed, epoch, index); None for nothing.
         prepare: Sample -> arrays.
-        cache: Folder for reduced samples; None for no cache.
-        cache_name: Says what `reduce` does; another name is another cache, so that a changed
-            resize never meets old files.
-        seed: Of `augment`.
+        cache: Folder for reduced samples; None for no cache. What a reader draws itself (a
+            prior) is then that of the first epoch for ever: let `augment` draw it.
     """
 
     reduce: Reduce | None = None
     augment: Augment | None = None
     prepare: Prepare = arrays_of
     cache: Path | None = None
-    cache_name: str = ''
-    seed: int = 0
 
 
 class _Indexed(Dataset):
     """(epoch, index) -> prepared arrays, or the words of an `UnreadableError`."""
 
-    def __init__(self, dataset: AbstractDataset, pipeline: Pipeline) -> None:
+    def __init__(self, dataset: AbstractDataset, preparation: Preparation) -> None:
         self._dataset = dataset
-        self._pipeline = pipeline
-        mark = f'{dataset.NAME} {dataset.root.resolve()} {dataset.split} {pipeline.cache_name}'
+        self._preparation = preparation
+        # Another resize or another split never meets this one's files.
+        name = getattr(preparation.reduce, 'name', '')
+        mark = f'{dataset.root.resolve()} {dataset.opened} {name}'
         self._mark = hashlib.sha256(mark.encode()).hexdigest()[:16]
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[str, dict[str, np.ndarray] | str]:
@@ -122,27 +121,25 @@ class _Indexed(Dataset):
             sample = self._reduced(index, key, epoch)
         except UnreadableError as error:
             return key, str(error)
-        if self._pipeline.augment is not None:
-            rng = np.random.default_rng([self._pipeline.seed, epoch, index])
-            sample = self._pipeline.augment(sample, rng)
-        return key, self._pipeline.prepare(sample)
+        if self._preparation.augment is not None:
+            sample = self._preparation.augment(sample, index, epoch)
+        return key, self._preparation.prepare(sample)
 
     def _reduced(self, index: int, key: str, epoch: int) -> Sample:
-        pipeline = self._pipeline
-        if pipeline.cache is None:
+        cache, reduce = self._preparation.cache, self._preparation.reduce
+        if cache is None:
             sample = self._dataset.sample(index, epoch)
-            return pipeline.reduce(sample) if pipeline.reduce else sample
+            return reduce(sample) if reduce else sample
         name = hashlib.sha256(key.encode()).hexdigest()[:24]
-        path = Path(pipeline.cache) / self._mark / name[:2] / f'{name}.npz'
+        path = Path(cache) / self._mark / name[:2] / f'{name}.npz'
         if path.exists():
             try:
                 return load_sample(path)
             except UnreadableError:
                 # Written by another version or cut off by a full disk: made anew below.
                 path.unlink(missing_ok=True)
-        # A cached sample is that of epoch 0: priors must then be drawn by `augment`.
         sample = self._dataset.sample(index, 0)
-        sample = pipeline.reduce(sample) if pipeline.reduce else sample
+        sample = reduce(sample) if reduce else sample
         save_sample(path, sample)
         return sample
 
@@ -240,7 +237,7 @@ class ShardedSampler(Sampler):
 def make_loader(
     dataset: AbstractDataset,
     sampler: ShardedSampler,
-    pipeline: Pipeline | None = None,
+    preparation: Preparation | None = None,
     *,
     workers: int = 0,
     pin_memory: bool = False,
@@ -251,7 +248,7 @@ def make_loader(
     Args:
         dataset: Any reader.
         sampler: Order and share; set its `epoch` before each pass.
-        pipeline: What happens to each sample; nothing but `arrays_of` if None.
+        preparation: What happens to each sample; nothing but `arrays_of` if None.
         workers: Processes that read; 0 reads in this one.
         pin_memory: Batches in page-locked memory, for copies to a GPU.
         prefetch: Batches each worker keeps ready.
@@ -264,7 +261,7 @@ def make_loader(
         # The samplers' epoch lives in this process, so workers may stay from pass to pass.
         more = {'prefetch_factor': prefetch, 'persistent_workers': True}
     return DataLoader(
-        _Indexed(dataset, pipeline or Pipeline()),
+        _Indexed(dataset, preparation or Preparation()),
         batch_sampler=sampler,
         num_workers=workers,
         collate_fn=collate,

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
-from training.loading import arrays_of, make_loader, Pipeline, ShardedSampler
+from training.loading import arrays_of, make_loader, Preparation, ShardedSampler
 
 
-def brighter(sample, rng):
+def brighter(sample, index, epoch):
     """A random change."""
+    rng = np.random.default_rng([4, epoch, index])
     image = sample.view.image + rng.integers(0, 5, dtype=np.uint8)
     return replace(sample, view=replace(sample.view, image=image))
 
@@ -41,8 +42,8 @@ def assert_alike(a, b):
 
 
 def test_workers_and_cache_change_nothing(tiny, tmp_path):
-    plain = Pipeline(reduce=halved, augment=brighter, seed=4)
-    cached = replace(plain, cache=tmp_path / 'cache', cache_name='half')
+    plain = Preparation(reduce=halved, augment=brighter)
+    cached = replace(plain, cache=tmp_path / 'cache')
     order = ShardedSampler(len(tiny), 4, seed=1)
     one = passes(make_loader(tiny, order, plain), order)
     assert len(one) == 2 * (10 // 4)
@@ -57,8 +58,17 @@ def test_workers_and_cache_change_nothing(tiny, tmp_path):
     assert len(list((tmp_path / 'cache').rglob('*.npz'))) >= 8
 
 
+def test_another_way_to_open_it_is_another_cache(tiny, tiny_root, tmp_path):
+    preparation = Preparation(cache=tmp_path / 'cache')
+    order = ShardedSampler(len(tiny), 5, shuffle=False)
+    one = passes(make_loader(tiny, order, preparation), order, 1)
+    other = type(tiny)(tiny_root, 'train', seed=8)
+    two = passes(make_loader(other, order, preparation), order, 1)
+    assert not np.array_equal(one[0][1]['prior'], two[0][1]['prior'])
+
+
 def test_a_damaged_cache_file_is_made_anew(tiny, tmp_path):
-    pipeline = Pipeline(cache=tmp_path)
+    pipeline = Preparation(cache=tmp_path)
     order = ShardedSampler(len(tiny), 5, shuffle=False)
     first = passes(make_loader(tiny, order, pipeline), order, 1)
     for path in tmp_path.rglob('*.npz'):
@@ -68,7 +78,7 @@ def test_a_damaged_cache_file_is_made_anew(tiny, tmp_path):
 
 def test_epochs_differ(tiny):
     order = ShardedSampler(len(tiny), 5, seed=3)
-    both = passes(make_loader(tiny, order, Pipeline(augment=brighter)), order)
+    both = passes(make_loader(tiny, order, Preparation(augment=brighter)), order)
     assert both[0][0] != both[2][0]
     priors = {key: p for keys, t in both[:2] for key, p in zip(keys, t['prior'], strict=True)}
     later = {key: p for keys, t in both[2:] for key, p in zip(keys, t['prior'], strict=True)}
@@ -111,7 +121,7 @@ def test_samples_of_two_sizes_ask_for_a_resize(tiny):
 
     order = ShardedSampler(len(tiny), 2, shuffle=False)
     with pytest.raises(ConfigError, match='resize them alike'):
-        next(iter(make_loader(tiny, order, Pipeline(prepare=uneven))))
+        next(iter(make_loader(tiny, order, Preparation(prepare=uneven))))
 
 
 @pytest.mark.parametrize(
