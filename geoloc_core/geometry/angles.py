@@ -138,6 +138,16 @@ def kitti_oxts_from_yaw(yaw: ArrayLike) -> Array:
     return wrap(yaw)
 
 
+def yaw_from_robotcar_list(yaw: ArrayLike) -> Array:
+    """Yaw of Oxford RobotCar's cross-view yaw files: rad, 0 = west, clockwise from true north."""
+    return wrap(np.pi - np.asarray(yaw, dtype=np.float64))
+
+
+def robotcar_list_from_yaw(yaw: ArrayLike) -> Array:
+    """Oxford RobotCar's cross-view yaw (rad, 0 = west, clockwise) of a yaw."""
+    return yaw_from_robotcar_list(yaw)
+
+
 def rpy_from_orienternet_deg(rpy_deg: ArrayLike) -> Array:
     """REP-103 angles of OrienterNet's: its yaw is 90 - yaw, its roll and pitch are negated.
 
