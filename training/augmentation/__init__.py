@@ -16,7 +16,8 @@ from training.augmentation.photometric import (
     JitterView,
     LimitFieldOfView,
 )
-from training.augmentation.pipeline import Pipeline, pipeline_from, Step, STEPS
+from training.augmentation.pipeline import Pipeline, pipeline_from, STEPS
+from training.augmentation.step import Step
 
 __all__ = [
     'CropView',

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps that move things: whatever they do to pixels they do to the pose, camera or grid too."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -250,7 +252,7 @@ def resize_view(sample: Sample, width: int, height: int) -> Sample:
         sample,
         view=replace(
             view,
-            image=image,
+            image=image.astype(np.uint8, copy=False),
             depth=_each(view.depth, lambda a: a[rows, columns]),
             camera=camera.resized(width, height),
         ),
@@ -303,6 +305,6 @@ def _window(
     return moved, _each(classes, cut)
 
 
-def _each(value, change):
+def _each(value: NDArray | None, change: Callable[[NDArray], NDArray]) -> Any:
     """`change(value)`, or None for None."""
     return None if value is None else change(value)

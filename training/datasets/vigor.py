@@ -169,10 +169,29 @@ class Vigor(AbstractDataset):
         """What belongs to this split, of each city, in the files' order."""
         if self.split == 'test':
             return self._files
+        for labels in self._files:
+            self._refuse_leak(labels)
         return tuple(
             labels.take(np.flatnonzero(_in_validation(labels.panoramas) == (self.split == 'val')))
             for labels in self._files
         )
+
+    def _refuse_leak(self, labels: CityLabels) -> None:
+        """Refuses training panoramas that the same city's test list names too."""
+        if self.area != 'same-area':
+            return
+        try:
+            stem = _DIVISIONS[self.area, 'test'][1]
+            path = vigor_labels.find_file(self.root, labels.city, stem, self.labels)
+        except DataError:
+            # Whoever trains need not have the test's lists.
+            return
+        shared = vigor_labels.read_names(path) & set(labels.panoramas)
+        if shared:
+            raise DataError(
+                f'{labels.path} and {path} share {len(shared)} panoramas, e.g. {min(shared)}: '
+                'training would see the test; take both from one release'
+            )
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -248,9 +267,7 @@ class Vigor(AbstractDataset):
         return [0, *(k for k in (1, 2, 3) if self.semi_positives and inside[k])]
 
     def _delta(self, labels: CityLabels, row: int) -> Array:
-        if self.labels == 'gps':
-            return labels.take([row]).gps_delta_px[0]
-        return labels.delta_px[row]
+        return (labels.gps_delta_px if self.labels == 'gps' else labels.delta_px)[row]
 
     def _mask_path(self, labels: CityLabels, row: int) -> Path:
         stem = labels.tiles[row][0].rpartition('.')[0]

@@ -13,6 +13,7 @@ file names, so the content decides: offsets are compared with those of the GPS t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ class CityLabels:
         """Number of panoramas."""
         return len(self.panoramas)
 
-    @property
+    @cached_property
     def gps_delta_px(self) -> Array:
         """(N, 4, 2) (d_row, d_col) of the GPS tags by Web Mercator, at zoom 20.
 
@@ -196,6 +197,12 @@ def read_labels(path: Path, city: str) -> CityLabels:
     _refuse_duplicates(labels)
     _refuse_outside(labels)
     return labels
+
+
+def read_names(path: Path) -> set[str]:
+    """Only the panoramas' names of a label file, unchecked."""
+    text = path.read_text(encoding='ascii', errors='replace')
+    return {line.split(' ', 1)[0] for line in text.splitlines() if line.strip()}
 
 
 def _panorama_latlon(names: Sequence[str]) -> Array:

@@ -119,6 +119,15 @@ def test_one_id_at_two_places(root):
         open_seattle(root)[0]
 
 
+def test_training_never_sees_the_test(root):
+    vigor_tree.write_city(root, 'Seattle', 'same_area_balanced_train', 2, first=3)
+    for split in ('train', 'val'):
+        with pytest.raises(DataError, match=r'share 1 panoramas, e\.g\. Seid0003.*see the test'):
+            len(Vigor(root, split, cities=['Seattle']))
+    vigor_tree.write_city(root, 'Seattle', 'same_area_balanced_train', 2, first=4)
+    assert len(Vigor(root, 'train', cities=['Seattle'])) == 2
+
+
 def test_two_files_claim_to_be_the_labels(root):
     other = root / 'splits_new' / 'Seattle' / f'{STEM}__corrected.txt'
     other.parent.mkdir(parents=True)
