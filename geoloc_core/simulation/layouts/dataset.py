@@ -18,6 +18,7 @@ from geoloc_core.simulation.city.make import make_city
 from geoloc_core.simulation.conditions import Conditions
 from geoloc_core.simulation.layouts import files, manifest
 from geoloc_core.simulation.layouts.base import LayoutWriter, Rig
+from geoloc_core.simulation.layouts.indoor import plan_indoor, RoomStudio
 from geoloc_core.simulation.layouts.plan import (
     numbered,
     plan_city,
@@ -113,7 +114,7 @@ def render_dataset(
     count = progress or (lambda _: None)
     writer = writer_class(root)
     tell('planning')
-    plans = _plans(writer_class, options)
+    plans = _plans(writer_class, rig, options)
     writer.begin(place for plan in plans for place in plan.places)
     threads = workers or os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
@@ -142,14 +143,12 @@ def render_dataset(
     return content
 
 
-def _plans(writer: type[LayoutWriter], options: DatasetOptions) -> list[WorldPlan]:
+def _plans(writer: type[LayoutWriter], rig: Rig, options: DatasetOptions) -> list[WorldPlan]:
     plans, first = [], 0
     for number, count in enumerate(share_out(options.count, options.cities)):
         seed = world_seed(options.seed, number)
         if writer.INDOOR:
-            from geoloc_core.simulation.layouts.indoor import plan_indoor
-
-            plans.append(plan_indoor(writer, number, seed, first, count))
+            plans.append(plan_indoor(writer, rig, number, seed, first, count))
         else:
             city = make_city(seed, options.half_extent, options.blocks)
             plans.append(plan_city(writer, city, number, seed, first, count))
@@ -161,9 +160,7 @@ def _studio(
     writer: LayoutWriter, plan: WorldPlan, rig: Rig, options: DatasetOptions, workers: int
 ) -> Studio:
     if writer.INDOOR:
-        from geoloc_core.simulation.layouts.indoor import room_studio
-
-        return room_studio(writer, plan, rig, options.conditions)
+        return RoomStudio(writer, plan, rig, options.conditions)
     return CityStudio(
         writer,
         plan,

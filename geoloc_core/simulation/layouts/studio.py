@@ -38,6 +38,7 @@ Array = NDArray[np.float64]
 _GROUND_GSD = 0.1
 # Draws of single pictures count from here, those of whole sequences from zero.
 _FIRST_SHOT = 1_000_000
+_FINE_GSD = 0.08
 # The aerial picture reaches this much farther than its tiles, m.
 _SLACK_M = 2.0
 
@@ -146,7 +147,9 @@ class Studio(ABC):
         """What the depth sensor of the rig reports: the truth, or with a Kinect's faults."""
         sensor = self._rig.depth or self._rig
         view = render(scene, sensor.camera, T_map_base @ sensor.T_base_camera)
-        if self._conditions == Conditions() or not isinstance(sensor.camera, PinholeCamera):
+        # Outdoors a structured pattern is not seen; the lidars of such layouts are their writers'.
+        indoors = self._writer.INDOOR and isinstance(sensor.camera, PinholeCamera)
+        if self._conditions == Conditions() or not indoors:
             return view.depth_m
         return measure_depth(
             DEPTH_MODELS['structured_light'],
@@ -199,5 +202,7 @@ class CityStudio(Studio):
         x, y = (low + high) / 2
         grid = Grid((float(x), float(y)), gsd, width, height)
         day = draw_aerial(self._conditions, self._plan.seed, 0)
-        view = aerial_view(self._world, day, grid, self._workers)
+        # Fine pixels need no finer rays: ground and walls are filtered, only edges are not.
+        rays = 2 if gsd > _FINE_GSD else 1
+        view = aerial_view(self._world, day, grid, self._workers, supersample=rays)
         return Orthophoto(view.image, grid, EnuFrame(self._world.datum), self._world.attribution)
