@@ -21,6 +21,7 @@ from geoloc_core.simulation.city.plan import (
 )
 from geoloc_core.simulation.city.street_life import furnish, Life
 from geoloc_core.simulation.city.streets import drivable, with_mouths
+from geoloc_core.simulation.city.traffic import Traffic, traffic
 
 __all__ = [
     'Area',
@@ -38,9 +39,11 @@ __all__ = [
     'Person',
     'STOP_LINE_M',
     'Street',
+    'Traffic',
     'Tree',
     'drivable',
     'furnish',
     'make_city',
+    'traffic',
     'with_mouths',
 ]

@@ -168,8 +168,11 @@ def _front_hedge(
         low = -half + 4.2
     else:
         high = half - 4.2
-    pieces = [[(low, front), (min(gate - 1.8, high), front)], [(gate + 0.6, front), (high, front)]]
-    edge = half if drive < 0 else -half
+    pieces: list[list[tuple[float, float]]] = [
+        [(low, front), (min(gate - 1.8, high), front)],
+        [(gate + 0.6, front), (high, front)],
+    ]
+    edge: float = half if drive < 0 else -half
     pieces.append([(edge, front + 0.2), (edge, depth + float(rng.uniform(2, 8)))])
     for piece in pieces:
         line = frame.place(piece)
@@ -184,8 +187,8 @@ def _front_hedge(
 
 def _flats(rng: np.random.Generator, site: Site, street: Street, side: float, s: float) -> float:
     """Modern flats on a lawn, with a path to the street."""
-    for width, depth in ((44, 38), (38, 26), (30, 24), (24, 12), (15, 12)):
-        width, depth = width * rng.uniform(0.85, 1.1), depth * rng.uniform(0.9, 1.1)
+    for w, d in ((44, 38), (38, 26), (30, 24), (24, 12), (15, 12)):
+        width, depth = w * float(rng.uniform(0.85, 1.1)), d * float(rng.uniform(0.9, 1.1))
         setback = float(rng.uniform(4, 8))
         frame = frontage(street, side, min(s + width / 2, street.line.length), setback)
         if site.room.is_free(

@@ -43,7 +43,7 @@ class Mesh:
         def column(values: list, dtype: type, width: int = 0) -> NDArray:
             """One value a triangle, from values that hold for a piece or for each of its own."""
             shape = (0, width) if width else (0,)
-            parts = [np.zeros(shape, dtype)]
+            parts: list[NDArray] = [np.zeros(shape, dtype)]
             plain: list = []
             repeat: list[int] = []
 
@@ -211,7 +211,7 @@ def ear_clip(polygon: Array) -> NDArray[np.int64]:
         n = best if best is not None else 0
         out.append((left[n - 1], left[n], left[(n + 1) % len(left)]))
         left.pop(n)
-    out.append(tuple(left))
+    out.append((left[0], left[1], left[2]))
     return np.array(out, np.int64)
 
 

@@ -22,39 +22,90 @@ _STEPS = 8
 def _vehicle(kind: str) -> Template:
     """A vehicle of unit length, width and height."""
     sketch = Sketch()
-    paint = {'material': Material.METAL, 'paint': FIRST}
-    glass = {'rgb': _GLASS_RGB, 'material': Material.GLASS}
+    wheels: tuple[float, ...]
     if kind == 'bus':
-        sketch.frustum((0, 0, 0.09), (0.995, 0.98), (0, 0, 0.42), (1.0, 1.0), _WHOLE, **paint)
-        sketch.frustum((0, 0, 0.42), (0.995, 0.985), (0, 0, 0.78), (0.985, 0.96), **glass)
-        sketch.frustum((0, 0, 0.78), (0.99, 0.97), (0, 0, 0.96), (0.98, 0.92), _WHOLE, **paint)
+        sketch.frustum(
+            (0, 0, 0.09), (0.995, 0.98), (0, 0, 0.42), (1.0, 1.0), _WHOLE, Material.METAL, FIRST
+        )
+        sketch.frustum(
+            (0, 0, 0.42), (0.995, 0.985), (0, 0, 0.78), (0.985, 0.96), _GLASS_RGB, Material.GLASS
+        )
+        sketch.frustum(
+            (0, 0, 0.78), (0.99, 0.97), (0, 0, 0.96), (0.98, 0.92), _WHOLE, Material.METAL, FIRST
+        )
         sketch.box((-0.2, 0, 0.98), (0.25, 0.5, 0.05), (214, 214, 210))
         wheels, size, high = (-0.3, 0.3), 0.16, 0.28
     elif kind == 'truck':
         sketch.frustum((0, 0, 0.14), (0.98, 0.9), (0, 0, 0.3), (0.98, 0.9), (46, 48, 50))
         sketch.frustum((-0.13, 0, 0.3), (0.74, 1.0), (-0.13, 0, 1.0), (0.74, 1.0), (226, 226, 220))
         sketch.frustum(
-            (0.375, 0, 0.16), (0.25, 0.95), (0.37, 0, 0.5), (0.24, 0.95), _WHOLE, **paint
+            (0.375, 0, 0.16),
+            (0.25, 0.95),
+            (0.37, 0, 0.5),
+            (0.24, 0.95),
+            _WHOLE,
+            Material.METAL,
+            FIRST,
         )
-        sketch.frustum((0.37, 0, 0.5), (0.24, 0.94), (0.345, 0, 0.74), (0.18, 0.88), **glass)
         sketch.frustum(
-            (0.345, 0, 0.74), (0.18, 0.9), (0.34, 0, 0.82), (0.16, 0.84), _WHOLE, **paint
+            (0.37, 0, 0.5),
+            (0.24, 0.94),
+            (0.345, 0, 0.74),
+            (0.18, 0.88),
+            _GLASS_RGB,
+            Material.GLASS,
+        )
+        sketch.frustum(
+            (0.345, 0, 0.74),
+            (0.18, 0.9),
+            (0.34, 0, 0.82),
+            (0.16, 0.84),
+            _WHOLE,
+            Material.METAL,
+            FIRST,
         )
         wheels, size, high = (-0.33, -0.2, 0.36), 0.15, 0.3
     elif kind == 'van':
-        sketch.frustum((0, 0, 0.1), (1.0, 0.98), (-0.01, 0, 0.45), (0.97, 1.0), _WHOLE, **paint)
         sketch.frustum(
-            (-0.12, 0, 0.45), (0.75, 1.0), (-0.15, 0, 0.97), (0.68, 0.9), _WHOLE, **paint
+            (0, 0, 0.1), (1.0, 0.98), (-0.01, 0, 0.45), (0.97, 1.0), _WHOLE, Material.METAL, FIRST
         )
-        sketch.frustum((0.1, 0, 0.47), (0.52, 0.99), (0.04, 0, 0.84), (0.36, 0.93), **glass)
+        sketch.frustum(
+            (-0.12, 0, 0.45),
+            (0.75, 1.0),
+            (-0.15, 0, 0.97),
+            (0.68, 0.9),
+            _WHOLE,
+            Material.METAL,
+            FIRST,
+        )
+        sketch.frustum(
+            (0.1, 0, 0.47), (0.52, 0.99), (0.04, 0, 0.84), (0.36, 0.93), _GLASS_RGB, Material.GLASS
+        )
         wheels, size, high = (-0.31, 0.32), 0.15, 0.34
     else:
         sketch.frustum((0, 0, 0.13), (0.96, 0.9), (0, 0, 0.32), (0.98, 0.98), (32, 32, 34))
-        sketch.frustum((0, 0, 0.24), (0.99, 0.97), (0, 0, 0.46), (1.0, 1.0), _WHOLE, **paint)
-        sketch.frustum((0, 0, 0.46), (1.0, 1.0), (-0.02, 0, 0.62), (0.91, 0.93), _WHOLE, **paint)
-        sketch.frustum((-0.09, 0, 0.61), (0.7, 0.92), (-0.11, 0, 0.95), (0.43, 0.76), **glass)
         sketch.frustum(
-            (-0.11, 0, 0.945), (0.45, 0.78), (-0.11, 0, 1.0), (0.39, 0.68), _WHOLE, **paint
+            (0, 0, 0.24), (0.99, 0.97), (0, 0, 0.46), (1.0, 1.0), _WHOLE, Material.METAL, FIRST
+        )
+        sketch.frustum(
+            (0, 0, 0.46), (1.0, 1.0), (-0.02, 0, 0.62), (0.91, 0.93), _WHOLE, Material.METAL, FIRST
+        )
+        sketch.frustum(
+            (-0.09, 0, 0.61),
+            (0.7, 0.92),
+            (-0.11, 0, 0.95),
+            (0.43, 0.76),
+            _GLASS_RGB,
+            Material.GLASS,
+        )
+        sketch.frustum(
+            (-0.11, 0, 0.945),
+            (0.45, 0.78),
+            (-0.11, 0, 1.0),
+            (0.39, 0.68),
+            _WHOLE,
+            Material.METAL,
+            FIRST,
         )
         wheels, size, high = (-0.31, 0.31), 0.145, 0.43
     for x in wheels:
@@ -85,17 +136,33 @@ def _walker(step: int) -> Template:
     """Somebody of unit height; `step` of _STEPS of the stride, -1 while standing."""
     swing = 0.0 if step < 0 else float(np.sin(2 * np.pi * step / _STEPS))
     sketch = Sketch()
-    coat = {'material': Material.FABRIC, 'paint': FIRST}
-    legs = {'material': Material.FABRIC, 'paint': SECOND}
     skin = (196.0, 152.0, 124.0)
     for side in (-1, 1):
         x, y = 0.13 * swing * side, 0.055 * side
-        sketch.frustum((x, y, 0.03), (0.06, 0.06), (0, y, 0.5), (0.085, 0.085), _WHOLE, **legs)
+        sketch.frustum(
+            (x, y, 0.03),
+            (0.06, 0.06),
+            (0, y, 0.5),
+            (0.085, 0.085),
+            _WHOLE,
+            Material.FABRIC,
+            SECOND,
+        )
         sketch.box((x + 0.025, y, 0.02), (0.14, 0.055, 0.04), (40, 36, 34))
         hand = (-0.11 * swing * side, 0.145 * side, 0.42)
-        sketch.frustum(hand, (0.045, 0.045), (0, 0.125 * side, 0.8), (0.06, 0.055), _WHOLE, **coat)
+        sketch.frustum(
+            hand,
+            (0.045, 0.045),
+            (0, 0.125 * side, 0.8),
+            (0.06, 0.055),
+            _WHOLE,
+            Material.FABRIC,
+            FIRST,
+        )
         sketch.box((hand[0], hand[1], 0.4), (0.04, 0.03, 0.05), skin)
-    sketch.frustum((0, 0, 0.46), (0.115, 0.19), (0, 0, 0.82), (0.125, 0.24), _WHOLE, **coat)
+    sketch.frustum(
+        (0, 0, 0.46), (0.115, 0.19), (0, 0, 0.82), (0.125, 0.24), _WHOLE, Material.FABRIC, FIRST
+    )
     sketch.prism((0, 0, 0.82), 0.03, 0.06, 5, skin)
     sketch.prism((0.004, 0, 0.865), 0.042, 0.065, 7, skin, taper=1.1)
     sketch.prism((-0.006, 0, 0.925), 0.049, 0.075, 7, (58, 44, 34), taper=0.55)

@@ -59,12 +59,15 @@ class PitchedRoof:
     def eaves(self) -> Array:
         """Corners (4, 3) of the roof's edge, out over the walls."""
         along = (self.q - self.p) / max(self.length, 1e-9) * self.end
-        front = _toward(self.p, self.a, np.linalg.norm(self.a - self.p) + _OVERHANG_M)
+
+        def out(ridge: Array, corner: Array) -> Array:
+            return _toward(ridge, corner, float(np.linalg.norm(corner - ridge)) + _OVERHANG_M)
+
         corners = [
-            front - along,
-            _toward(self.q, self.b, np.linalg.norm(self.b - self.q) + _OVERHANG_M) + along,
-            _toward(self.q, self.c, np.linalg.norm(self.c - self.q) + _OVERHANG_M) + along,
-            _toward(self.p, self.d, np.linalg.norm(self.d - self.p) + _OVERHANG_M) - along,
+            out(self.p, self.a) - along,
+            out(self.q, self.b) + along,
+            out(self.q, self.c) + along,
+            out(self.p, self.d) - along,
         ]
         return _raised(np.array(corners), self.eave_z)
 
@@ -138,7 +141,8 @@ def _add_half_hip(
     builder.add([(d1, a1, p), (b1, c1, q)], material, darker(rgb, 0.96), label=Label.ROOF)
     low = roof.low
     for left, right, r1, l1 in ((roof.d, roof.a, a1, d1), (roof.b, roof.c, c1, b1)):
-        builder.add(fan([(*left, low), (*right, low), r1, l1]), Material.PLAIN, wall)
+        gable = np.array([(*left, low), (*right, low), tuple(r1), tuple(l1)])
+        builder.add(fan(gable), Material.PLAIN, wall)
 
 
 def _add_mansard(
