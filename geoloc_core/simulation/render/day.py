@@ -16,6 +16,8 @@ _LAMPS_PER_CELL = 5
 # Colours of the sky (0..255) at the horizon and overhead: clear, overcast, at night.
 _LOW = np.array([(208, 218, 230), (196, 199, 203), (30, 32, 42)], float)
 _HIGH = np.array([(98, 142, 204), (164, 169, 177), (7, 9, 18)], float)
+# At the horizon when the sun is low.
+_DUSK = (250, 206, 160)
 _CLOUD = np.array([(246, 246, 246), (148, 152, 158), (38, 38, 46)], float)
 
 
@@ -81,6 +83,7 @@ def make_day(appearance: Appearance) -> Day:
     sky = sky * (1 - night) + np.array([0.030, 0.033, 0.043]) * night
     parts = np.array([(1 - cloudy) * (1 - night), cloudy * (1 - night), night])
     low, high, cloud = (parts @ c * tint for c in (_LOW, _HIGH, _CLOUD))
+    low = low + (np.array(_DUSK) - low) * 0.4 * air * parts[0]
     # The fields follow one another as these do.
     colours = np.concatenate([light.direction, sun, sky, low, high, cloud]).tolist()
     rest = (

@@ -98,12 +98,14 @@ def _glass(
     r, g, b = 44.0 * tone, 54.0 * tone, 66.0 * tone
     gloss = 1.0
     drop = ((h >> 8) & 255) / 255.0
+    # A blind or a curtain, drawn down to somewhere; far away, the mean of all of them.
+    behind = 0.2 * (1.0 - small)
+    c = 170.0
     if drop < 0.5:
-        # A blind or a curtain, drawn down to somewhere.
-        behind = small * smoothstep(2.0 * drop - 0.02, 2.0 * drop + 0.02, height) * 0.85
         c = 130.0 + 80.0 * ((h >> 16) & 127) / 127.0
-        r, g, b = r + (c - r) * behind, g + (0.97 * c - g) * behind, b + (0.9 * c - b) * behind
-        gloss -= 0.55 * behind
+        behind += small * smoothstep(2.0 * drop - 0.02, 2.0 * drop + 0.02, height) * 0.85
+    r, g, b = r + (c - r) * behind, g + (0.97 * c - g) * behind, b + (0.9 * c - b) * behind
+    gloss -= 0.55 * behind
     out = _mix(look, r, g, b, gloss, part)
     if night <= 0.0:
         return out
@@ -149,7 +151,7 @@ def _shop(
     base = pulse(x - 0.03, wx, 0.94) * cover(z, wz, 0.05, 2.42) * inside
     dark = 34.0 + 90.0 * ((own >> 5) & 255) / 255.0
     look = _mix(look, dark, dark, 1.02 * dark, 0.05, base)
-    look = _glass(look, pane, (z - 0.42) / 1.93, own, small * 0.6, night, 0.75)
+    look = _glass(look, pane, (z - 0.42) / 1.93, own, small * 0.8, night, 0.75)
     # Mullions, and a door in one of the fields.
     bars = pulse(x * 3.0 + 0.02, 3.0 * wx, 0.04) * cover(z, wz, 0.42, 2.35) * inside
     look = _mix(look, dark, dark, dark, 0.05, bars * 0.9)
@@ -158,11 +160,13 @@ def _shop(
     door = cover(u, 3.0 * wx, 0.12, 0.88) * cover(z, wz, 0.05, 2.3) * small * inside
     look = _glass(look, door * 0.8, z / 2.3, own >> 2, small * 0.5, night, 0.6)
     # The sign: any colour, with strokes like letters.
-    sign = pulse(x - 0.06, wx, 0.88) * cover(z, wz, 2.45, 2.95) * inside * small
+    sign = pulse(x - 0.06, wx, 0.88) * cover(z, wz, 2.45, 2.95) * inside
     hue = uniform(i, 9, h)
     red = 60.0 + 160.0 * smoothstep(0.3, 0.9, hue)
     green = 50.0 + 120.0 * (1.0 - abs(2.0 * hue - 1.0))
     blue = 60.0 + 140.0 * smoothstep(0.7, 0.1, hue)
+    k = 1.0 - small
+    red, green, blue = red + (130 - red) * k, green + (110 - green) * k, blue + (130 - blue) * k
     look = _mix(look, red, green, blue, 0.1, sign)
     stroke = floor(s / 0.11)
     if wz < 0.3:
@@ -285,10 +289,21 @@ def facade(
         look = _mix(look, 1.15 * c, 0.9 * c, 0.7 * c, 0.1, panes * inside)
         panes *= cover(y, wz, 1.3, 2.0) * cover(x - i - left, wx, 0.2 * width, 0.8 * width)
     look = _glass(look, panes * inside, (y - sill) / tall, own, small, night, 0.34)
+    u = x - i
+    if (wall >> 7) % 10 < 10.0 * style[_SHUTTER] and not is_door:
+        wing = 0.48 * width
+        sides = cover(u, wx, left - f - wing, left - f) + cover(
+            u, wx, left + width + f, left + width + f + wing
+        )
+        c = 0.6 + 0.4 * pulse(y / 0.09, wz / 0.09, 0.7)
+        part = small * min(sides, 1.0) * cover(y, wz, sill, sill + tall) * inside
+        part += (1.0 - small) * 2.0 * wing * tall / FLOOR_M * inside
+        tint = ((wall >> 12) & 255) / 255.0
+        look = _mix(look, (60 + 70 * tint) * c, (96 - 20 * tint) * c, (70 - 10 * tint) * c, 0.0,
+                    part)  # fmt: skip
     if small <= 0.0:
         return look
-    # What is only seen from near: the cross of the frame, the sill, shutters, balconies.
-    u = x - i
+    # What is only seen from near: the cross of the frame, the sill, balconies.
     cross = cover(u, wx, 0.5 - 0.5 * f, 0.5 + 0.5 * f)
     if column & 2048 and skin != _GLASS:
         cross = min(cross + cover(y, wz, sill + 0.7 * tall, sill + 0.7 * tall + 0.06), 1.0)
@@ -298,16 +313,6 @@ def facade(
     )
     if skin != _GLASS:
         look = _mix(look, 176.0, 173.0, 167.0, 0.0, 0.9 * small * ledge * inside)
-    if (wall >> 7) % 10 < 10.0 * style[_SHUTTER] and not is_door:
-        wing = 0.48 * width
-        sides = cover(u, wx, left - f - wing, left - f) + cover(
-            u, wx, left + width + f, left + width + f + wing
-        )
-        c = 0.6 + 0.4 * pulse(y / 0.09, wz / 0.09, 0.7)
-        part = small * min(sides, 1.0) * cover(y, wz, sill, sill + tall) * inside
-        tint = ((wall >> 12) & 255) / 255.0
-        look = _mix(look, (60 + 70 * tint) * c, (96 - 20 * tint) * c, (70 - 10 * tint) * c, 0.0,
-                    part)  # fmt: skip
     if has_balcony:
         near = y if y < FLOOR_M - 0.7 else y - FLOOR_M
         if near >= -0.1 or j < floors - 1:

@@ -161,14 +161,14 @@ def snow_cover(label: int, x: float, y: float, w: float, snow: float, seed: int)
     if snow <= 0.0 or label == _WATER:
         return 0.0
     if label in (_ROAD, _MARKING):
-        much = 0.72 * snow
+        much = 0.56 * snow
     elif label == _PAVEMENT:
-        much = 0.88 * snow
+        much = 0.80 * snow
     else:
         much = 1.12 * snow
     n = 0.42 * fbm(x, y, w, 6.0, 5, 2.4, 0.75, seed + 1300)
     n += 0.18 * fbm(x, y, w, 55.0, 2, 2.8, 0.8, seed + 1320)
-    return smoothstep(-0.14, 0.14, much - 0.5 + n * (1.0 - abs(2.0 * much - 1.0) * 0.6))
+    return smoothstep(-0.14, 0.14, much - 0.5 + n * (1.0 - min(abs(2.0 * much - 1.0), 1.0) * 0.55))
 
 
 @kernel

@@ -17,7 +17,7 @@ from geoloc_core.simulation.render.ground import (
 from geoloc_core.simulation.render.ground_detail import ground_detail, puddle, snow_cover
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.render.noise import gradient_noise, kernel, value3
+from geoloc_core.simulation.render.noise import fbm, gradient_noise, kernel, value3
 from geoloc_core.simulation.render.sky import lamp_light, reflected_sky, sky_colour
 from geoloc_core.simulation.render.surfaces import surface_look, surface_snow, Surfaces
 
@@ -117,14 +117,22 @@ def see_through(
         # Leaves are dense in the middle of a crown and loose at its rim.
         rim = 1.0 - abs(cx * dx + cy * dy + cz * dz) / size
         width = footprint_m + footprint_rad * distance
-        gap = 0.02 + 0.60 * rim * rim * rim
-        gap += (1.0 - day.leaf) * (0.80 - gap)
-        cell = max(0.33, 1.6 * width)
+        gap = 0.03 + 0.80 * rim * rim
+        gap += (1.0 - day.leaf) * (1.0 - gap)
+        # Clumps of leaves: the noise is nearly even between -0.6 and 0.6.
+        cell = max(0.33 * (0.35 + 0.65 * day.leaf), 1.6 * width)
         n = 0.62 * value3(x / cell, y / cell, z / cell, 51)
-        cell = max(0.14, 1.6 * width)
+        cell = max(0.13, 1.6 * width)
         n += 0.38 * value3(x / cell, y / cell, z / cell, 52)
-        # The noise is nearly even between -0.6 and 0.6.
         if 0.5 + 0.8 * n < gap:
+            # Twigs: thin sheets where noise is zero, which cut the crown's surface in lines.
+            if day.leaf < 1.0:
+                cell = 0.55
+                twig = abs(value3(x / cell, y / cell, 0.6 * z / cell, 53))
+                cell = 0.19
+                twig = min(twig, 1.8 * abs(value3(x / cell, y / cell, 0.6 * z / cell, 54)))
+                if twig < 0.055:
+                    continue
             for k in range(3):
                 rays32[count, k] = rays[i, k]
             start32[count, 0] = x + 0.01 * dx
@@ -294,7 +302,7 @@ def shade(
                 dark = 1.0 - day.wet * (0.42 + 0.22 * pool)
                 r, g, b = r * dark, g * dark, b * dark
                 if own != _LABEL_GRASS:
-                    gloss = 0.16 * day.wet + 0.84 * pool
+                    gloss = 0.40 * day.wet + 0.60 * pool
             if own == _LABEL_WATER:
                 gloss = 1.0
         else:
@@ -312,7 +320,7 @@ def shade(
             dark = 1.0 - 0.22 * day.wet
             r, g, b = r * dark, g * dark, b * dark
         if white > 0.0:
-            grain = 1.0 + 0.03 * gradient_noise(x / 0.7, y / 0.7, seed + 5)
+            grain = 1.0 + 0.05 * fbm(x + z, y - z, width, 2.3, 5, 2.4, 0.85, seed + 5)
             r += (232.0 * grain - r) * white
             g += (236.0 * grain - g) * white
             b += (243.0 * grain - b) * white
@@ -337,7 +345,7 @@ def shade(
                 px += k * gradient_noise(x / 0.6, y / 0.9, 71)
                 py += k * gradient_noise(x / 0.9, y / 0.6, 72)
             mr, mg, mb, fresnel = reflected_sky(dx, dy, dz, px, py, pz, day)
-            k = gloss * min(fresnel + 0.10 * gloss, 1.0)
+            k = gloss * min(1.25 * fresnel + 0.13 * gloss, 1.0)
             sr += (mr - sr) * k
             sg += (mg - sg) * k
             sb += (mb - sb) * k

@@ -28,6 +28,7 @@ def sky_gradient(z: float, day: Day) -> Rgb:
 def sky_colour(x: float, y: float, z: float, pixel_rad: float, day: Day) -> Rgb:
     """Colour of the sky along a unit vector: gradient, single clouds or a grey layer, the sun."""
     r, g, b = sky_gradient(z, day)
+    part = 0.0
     if day.cover > 0.0 and z > 0.0:
         # Clouds lie on a shell; near the horizon they shrink and melt into the haze.
         scale = 1.0 / (z + 0.12)
@@ -44,7 +45,11 @@ def sky_colour(x: float, y: float, z: float, pixel_rad: float, day: Day) -> Rgb:
     if day.glow > 0.0:
         near = x * day.sun_x + y * day.sun_y + z * day.sun_z
         if near > 0.0:
-            halo = day.glow * (46.0 * near**24 + 260.0 * smoothstep(0.9997, 0.99992, near))
+            disc = (1.0 - part) * smoothstep(0.9997, 0.99992, near) if day.glow > 0.3 else 0.0
+            bright = near**384 if near > 0.97 else 0.0
+            halo = day.glow * (40.0 * near**24 + 110.0 * bright) + 260.0 * disc * (
+                1.0 if day.glow > 0.3 else 0.0
+            )
             r += halo
             g += halo * 0.97
             b += halo * 0.88
@@ -89,7 +94,7 @@ def lamp_light(
         # Lamps shine downwards; a part of their light comes back from all around.
         down = min(max(0.25 + dz / distance, 0.0), 1.0)
         fade = 1.0 - square / (LAMP_REACH_M * LAMP_REACH_M)
-        total += (max(cosine, 0.0) + 0.12) * down * fade * 16.0 / square
+        total += (max(cosine, 0.0) + 0.12) * down * fade * 42.0 / square
     return 1.15 * (1.0 - exp(-total))
 
 
@@ -101,8 +106,8 @@ def reflected_sky(
     cosine = dx * nx + dy * ny + dz * nz
     z = dz - 2.0 * cosine * nz
     r, g, b = sky_gradient(z, day)
-    # Houses stand all around: below about 12 degrees a mirror sees walls.
-    wall = 1.0 - smoothstep(0.02, 0.32, z)
+    # Houses stand all around: below a few degrees a mirror sees more walls than sky.
+    wall = 0.8 - 0.8 * smoothstep(0.0, 0.22, z)
     shade = 60.0 * (day.sky_g + 0.4 * day.sun_g)
     r += (shade - r) * wall
     g += (shade - g) * wall

@@ -80,6 +80,18 @@ def make_surfaces(mesh: Mesh) -> Surfaces:
 
 
 @kernel
+def _on_plane(
+    x: float, y: float, z: float, nx: float, ny: float, nz: float
+) -> tuple[float, float]:
+    """Metric coordinates on a surface: those of the axes it faces least."""
+    if abs(nz) > 0.7:
+        return x, y
+    if abs(nx) > abs(ny):
+        return y + 0.2 * x, z
+    return x + 0.2 * y, z
+
+
+@kernel
 def surface_look(
     material: int,
     kind: int,
@@ -142,6 +154,7 @@ def surface_look(
     # The square root is the middle way between blur across and flicker along.
     w = width / sqrt(max(facing, 0.02))
     gloss, glow, warm = 0.0, 0.0, 0.0
+    p, q = _on_plane(x, y, z, nx, ny, nz)
     if material in (_WALL, _BRICK):
         s = x * wall[t, 0] + y * wall[t, 1] + wall[t, 2]
         flat = sqrt(dx * dx + dy * dy)
@@ -180,32 +193,31 @@ def surface_look(
             f = flat_roof_tone(x, y, w, seed)
         gloss = 0.04
     elif material == _ROOF:
-        f = flat_roof_tone(x + 0.7 * z, y - 0.7 * z, w, seed)
+        f = flat_roof_tone(p, q, w, seed)
     elif material == _GLASS:
         f, gloss = 1.0, 1.0
     elif material == _LAMP:
         f, glow, warm = 1.0, 2.0 * night, 0.5
     elif material == _INTERIOR:
-        p, q = (x + y, z) if abs(nz) < 0.7 else (x, y)
         f = plaster_tone(p, q + 9.0, w, w, seed + 300)
     elif material == _METAL:
-        f = 1.0 + 0.05 * fbm(x + z, y - z, w, 0.9, 3, 2.3, 0.7, seed + 310)
+        f = 1.0 + 0.02 * fbm(p, q, w, 0.9, 3, 2.3, 0.7, seed + 310)
         # Dirt of the road on the lower parts.
         f *= 1.0 - 0.15 * smoothstep(0.7, 0.2, z)
         gloss = 0.55
     elif material == _WOOD:
         s = x * wall[t, 0] + y * wall[t, 1]
-        q = z if abs(nz) < 0.7 else -x * wall[t, 1] + y * wall[t, 0]
-        f = board_tone(s, q, w, seed + 320)
+        across = z if abs(nz) < 0.7 else -x * wall[t, 1] + y * wall[t, 0]
+        f = board_tone(s, across, w, seed + 320)
         gloss = 0.12
     elif material == _FABRIC:
-        f = 1.0 + 0.10 * fbm(x + 0.6 * z, y - 0.8 * z, w, 0.5, 5, 2.4, 0.85, seed + 330)
+        f = 1.0 + 0.10 * fbm(p, q, w, 0.5, 5, 2.4, 0.85, seed + 330)
     elif material == _WATER:
         f, gloss = 1.0, 1.0
     elif material == _BARK:
         f = 1.0 + 0.22 * fbm((x + y) * 4.0, 0.8 * z, w, 0.5, 4, 2.3, 0.8, seed + 340)
     else:
-        f = 1.0 + 0.05 * fbm(x + z, y - 0.8 * z, w, 1.3, 5, 2.4, 0.8, seed + 350)
+        f = 1.0 + 0.05 * fbm(p, q, w, 1.3, 5, 2.4, 0.8, seed + 350)
     return r * f, g * f, b * f, gloss, glow, warm
 
 
