@@ -131,16 +131,16 @@ def read_ins(file: Path) -> InsRows:
             rows.append([int(row[0]), *(float(row[i]) for i in (2, 3, 4, 5, 6, 7, 12, 13, 14))])
         except ValueError:
             malformed += 1
-    if not rows:
+    stamps = np.array([row[0] for row in rows], dtype=np.int64)
+    values = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 9)
+    good = np.isfinite(values).all(axis=1) & (np.abs(values[:, 0]) <= 90)
+    malformed += int((~good).sum())
+    stamps, values = stamps[good], values[good]
+    if not len(stamps):
         raise DataError(
             f'{file} holds no row with {robotcar.INS_GOOD} ({not_good} others, {malformed} '
             'malformed): the traversal has no pose'
         )
-    stamps = np.array([row[0] for row in rows], dtype=np.int64)
-    values = np.array([row[1:] for row in rows], dtype=np.float64)
-    good = np.isfinite(values).all(axis=1) & (np.abs(values[:, 0]) <= 90)
-    malformed += int((~good).sum())
-    stamps, values = stamps[good], values[good]
     # A stamp that was written twice gives one pose; unordered files exist.
     stamps, first = np.unique(stamps, return_index=True)
     values = values[first]
