@@ -29,7 +29,8 @@ class GroundDay:
         seed: It was drawn from.
         index: Its number.
         appearance: How the city looks.
-        exposure_ev: Exposure error and, at night, what the camera adds itself, EV.
+        exposure_ev: Exposure error, EV.
+        night_ev: What the camera itself adds at night, EV.
         motion_blur_px: Way of the picture during an exposure, px.
         motion_blur_direction: Direction of that way in the picture, rad.
         defocus_px: Radius of the disc that a point becomes, px.
@@ -48,6 +49,7 @@ class GroundDay:
     index: int
     appearance: Appearance = field(default_factory=Appearance)
     exposure_ev: float = 0.0
+    night_ev: float = 0.0
     motion_blur_px: float = 0.0
     motion_blur_direction: float = 0.0
     defocus_px: float = 0.0
@@ -185,12 +187,12 @@ def draw_ground(conditions: Conditions, seed: int, index: int = 0) -> GroundDay:
     )
     tilt = [np.radians(draw.range(k, getattr(ground, k))) for k in ('roll_deg', 'pitch_deg')]
     iso = 'night_iso' if night else 'iso'
-    opened = draw.range('night_ev', ground.night_ev) if night else 0.0
     return GroundDay(
         seed=seed,
         index=index,
         appearance=appearance,
-        exposure_ev=draw.range('exposure_ev', ground.exposure_ev) + opened,
+        exposure_ev=draw.range('exposure_ev', ground.exposure_ev),
+        night_ev=draw.range('night_ev', ground.night_ev) if night else 0.0,
         motion_blur_px=draw.range('motion_blur_px', ground.motion_blur_px),
         motion_blur_direction=draw.direction('motion_blur_direction'),
         defocus_px=draw.range('defocus_px', ground.defocus_px),

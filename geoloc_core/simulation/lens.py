@@ -62,8 +62,8 @@ def expose(
         light = add_dirt(light, day.dirt, (day.seed, day.index), wraps)
     if day.lens_drops > 0:
         light = add_drops(light, day.lens_drops, (day.seed, day.index), wraps)
-    if day.exposure_ev:
-        light = light * np.float32(2.0**day.exposure_ev)
+    if day.exposure_ev or day.night_ev:
+        light = light * np.float32(2.0 ** (day.exposure_ev + day.night_ev))
     if day.vignetting_ev > 0 and not wraps:
         light = light * _vignette(image.shape[0], image.shape[1], day.vignetting_ev)
     if day.iso > 0:
@@ -76,7 +76,7 @@ def is_perfect(day: GroundDay) -> bool:
     """Whether a day's camera leaves pictures as they are."""
     effects = (
         day.rain_mm_h, day.motion_blur_px, day.defocus_px, day.dirt, day.lens_drops,
-        day.exposure_ev, day.vignetting_ev, day.iso,
+        day.exposure_ev, day.night_ev, day.vignetting_ev, day.iso,
     )  # fmt: skip
     return not any(effects) and day.jpeg_quality >= 100
 

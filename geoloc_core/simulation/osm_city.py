@@ -91,10 +91,13 @@ def city_from_osm(source: OsmFile, seed: int) -> City:
         DataError: All buildings are degenerate.
     """
     half = source.half_extent
-    junctions, streets, leftover = build_streets(filter(is_drivable, source.shapes), half)
     buildings = [b for s in source.shapes if is_building(s) for b in _building(s, seed)]
     if not buildings:
         raise DataError('no building has an area: every footprint is a line or a point')
+    rings = [np.vstack([b.footprint, b.footprint[:1]]) for b in buildings]
+    walls = np.concatenate([Polyline(ring).resampled(2.0).points for ring in rings])
+    ways = filter(is_drivable, source.shapes)
+    junctions, streets, leftover = build_streets(ways, half, walls)
     trees = [t for s in source.shapes for t in _trees(s, seed, half)]
     paths = [Path(line, 6.0, 'asphalt') for line in leftover]
     paths += [p for s in source.shapes for p in _paths(s, half)]

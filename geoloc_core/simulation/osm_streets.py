@@ -7,11 +7,12 @@ stays. The largest connected part is kept.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from geoloc_core.simulation.city.plan import LANE_M, PARKING_M, Street
 from geoloc_core.simulation.city.streets import with_mouths
@@ -74,13 +75,15 @@ def is_underground(shape: Shape) -> bool:
 
 
 def build_streets(
-    shapes: Iterable[Shape], half_extent: float
+    shapes: Iterable[Shape], half_extent: float, walls: Array | None = None
 ) -> tuple[Array, tuple[Street, ...], tuple[Polyline, ...]]:
     """Makes the graph.
 
     Args:
         shapes: Drivable ways.
         half_extent: Ways are cut at the border of this square, m.
+        walls: (N, 2) points along houses: where they leave room, cars park at the kerbs and
+            pavements are wide.
 
     Returns:
         Junctions (J, 2), streets, and the lines of ways that found no place in the graph.
@@ -101,6 +104,9 @@ def build_streets(
     for edge in kept:
         xy[index[edge.a]], xy[index[edge.b]] = edge.points[0], edge.points[-1]
     streets = [_street(edge, index) for edge in kept]
+    if walls is not None and len(walls):
+        tree = cKDTree(walls)
+        streets = [_fitted(s, e.tags, tree) for s, e in zip(streets, kept, strict=True)]
     leftover = tuple(Polyline(e.points) for e in rest + beside if e.length > 1.0)
     return xy, with_mouths(streets) if streets else (), leftover
 
@@ -277,6 +283,19 @@ def _street(edge: Edge, index: dict[int, int]) -> Street:
     return Street(
         index[edge.a], index[edge.b], line, half, parking, kind=kind, lanes=each_way, pavement=2.4
     )
+
+
+def _fitted(street: Street, tags: dict[str, str], walls: cKDTree) -> Street:
+    """A street with parking bays and pavements as wide as the houses allow."""
+    distance, _ = walls.query(street.line.resampled(3.0).points)
+    # Gates and arcades come closer than the street's front.
+    room = float(np.percentile(distance, 15))
+    half = street.half_width
+    spare = room - half - PARKING_M - 1.5
+    parking = street.kind != 'avenue' and 'width' not in tags and spare > 0
+    half += PARKING_M if parking and not street.parking else 0.0
+    pavement = float(np.clip(room - half - 0.3, 1.2, 5.0))
+    return replace(street, half_width=half, parking=parking or street.parking, pavement=pavement)
 
 
 def _rounded(points: Array) -> Array:

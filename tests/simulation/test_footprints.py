@@ -282,3 +282,37 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(osm_file, 'MAX_FILE_BYTES', 10)
     with pytest.raises(DataError, match='osmium extract'):
         read_osm(place)
+
+
+def test_a_real_place_is_rendered_where_it_is():
+    """The Esplanadi park is green, the house north of it is a roof, both seen from above."""
+    pytest.importorskip('embreex')
+    pytest.importorskip('numba')
+    from geoloc_core.geometry.grid import Grid
+    from geoloc_core.simulation.footprints import world_from_footprints
+    from geoloc_core.simulation.render.labels import Label
+    from geoloc_core.simulation.render.renderer import render_aerial
+    from geoloc_core.simulation.trajectory import make_trajectory
+
+    world = world_from_footprints(HELSINKI, 1, half_extent=160.0, ground_gsd=0.25)
+    assert '© OpenStreetMap contributors' in world.attribution
+    assert world.city.half_extent == world.ground.half_extent == 160.0
+    grid = Grid((0.0, 0.0), 0.5, 600, 520)
+    _, labels = render_aerial(world.aerial_scene(), grid, 1, with_labels=True)
+
+    def label_at(lat, lon):
+        x, y, _ = EnuFrame(world.datum).enu_from_geodetic(lat, lon, 0.0)
+        u, v = np.rint(grid.uv_from_xy([x, y])).astype(int)
+        around = labels[v - 6 : v + 7, u - 6 : u + 7]
+        return Label(np.bincount(around.ravel()).argmax())
+
+    assert label_at(60.167546, 24.947555) in (Label.GRASS, Label.TREE, Label.PAVEMENT)
+    assert label_at(60.16700, 24.94610) is Label.ROOF
+    drive = make_trajectory(world.city, 3, 20.0)
+    assert np.abs(drive.xyz[:, :2]).max() < 160.0
+    # One drives on roads.
+    uv = np.rint(grid.uv_from_xy(drive.xyz[:, :2])).astype(int)
+    inside = ((uv >= 0) & (uv < (600, 520))).all(axis=1)
+    seen = labels[uv[inside, 1], uv[inside, 0]]
+    hidden = (Label.ROAD, Label.MARKING, Label.TREE, Label.VEHICLE, Label.POLE)
+    assert np.isin(seen, hidden).mean() > 0.9

@@ -181,6 +181,6 @@ def test_days_hold_nothing_the_lens_does_not_know():
     """A new field of a day must be looked at here: does the lens use it?"""
     beside = {
         'seed', 'index', 'appearance', 'motion_blur_direction', 'cars_per_km', 'people_per_km',
-        'tilt_rpy', 'vignetting_ev',
+        'tilt_rpy', 'vignetting_ev', 'night_ev',
     }  # fmt: skip
     assert {f.name for f in fields(GroundDay)} == beside | set(EFFECTS)
