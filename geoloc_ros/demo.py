@@ -98,6 +98,10 @@ def write_params(path: Path, drive: Drive, map_path: Path) -> None:
     params = tree['/**']['ros__parameters']
     T_base_body = drive.rig.T_base_camera @ se3.make(R_BODY_OPTICAL.T, np.zeros(3))
     params['map'] = {'path': str(map_path.resolve())}
+    params['matcher'] = {
+        **params.get('matcher', {}),
+        'base_height_m': round(float(drive.trajectory.xyz[0, 2]), 6),
+    }
     params['frames'] = {
         'camera_xyz': [round(float(v), 6) for v in T_base_body[:3, 3]],
         'camera_rpy': [round(float(v), 9) + 0.0 for v in se3.rpy_from(T_base_body)],

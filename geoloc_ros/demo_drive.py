@@ -2,20 +2,23 @@
 """Writes a rendered drive as files that look like a real one's: a bag and an aerial map."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from geoloc_core.bags import messages, topics
 from geoloc_core.bags.writer import BagWriter
+from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, FisheyeCamera
 from geoloc_core.geometry.cameras.pinhole import PinholeCamera
 from geoloc_core.simulation.drive import Drive
-from geoloc_core.simulation.world import aerial_image, write_geotiff
+from geoloc_core.simulation.world import write_geotiff
 
 _JPEG_QUALITY = 92
 _TRUTH_RATE_HZ = 20.0
@@ -25,7 +28,14 @@ Progress = Callable[[int], Any]
 
 
 def write_drive(
-    out: Path, drive: Drive, *, map_gsd: float = 0.15, progress: Progress | None = None
+    out: Path,
+    drive: Drive,
+    *,
+    map_gsd: float = 0.15,
+    storage: str = 'mcap',
+    depth_encoding: str = '16UC1',
+    workers: int | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, Path]:
     """Renders a drive into a folder.
 
@@ -33,6 +43,9 @@ def write_drive(
         out: Folder; `drive/` (the bag), `map.tif` and `drive.json` are written there.
         drive: What is driven.
         map_gsd: Of the aerial map, m/px.
+        storage: Of the bag, 'mcap' or 'sqlite3'.
+        depth_encoding: '16UC1' (mm, 0 where unknown) or '32FC1' (m, NaN where unknown).
+        workers: Threads; as many as there are processors if None. The bytes do not depend on it.
         progress: Told of every picture done.
 
     Returns:
@@ -43,11 +56,11 @@ def write_drive(
     """
     out.mkdir(parents=True, exist_ok=True)
     map_path = out / 'map.tif'
-    image, grid = aerial_image(drive.world, map_gsd)
+    image, grid = drive.aerial(map_gsd, workers)
     write_geotiff(map_path, image, grid, drive.world.datum)
     bag_path = out / 'drive'
-    with BagWriter(bag_path, overwrite=True) as bag:
-        write_bag(bag, drive, progress)
+    with BagWriter(bag_path, storage, overwrite=True) as bag:
+        write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)
     (out / 'drive.json').write_text(json.dumps(facts(drive), indent=2) + '\n', encoding='utf-8')
     return bag_path, map_path
 
@@ -56,7 +69,8 @@ def facts(drive: Drive) -> dict[str, Any]:
     """What a person may want to know about a drive, as JSON."""
     trajectory = drive.trajectory
     distance = float(np.sum(trajectory.speed[:-1] * np.diff(trajectory.t)))
-    return {
+    record = drive.gnss_record
+    known = {
         'seed': drive.seed,
         'duration_s': round(trajectory.duration, 3),
         'distance_m': round(distance, 1),
@@ -67,22 +81,57 @@ def facts(drive: Drive) -> dict[str, Any]:
         'odometry_scale': drive.odometry.scale,
         'odometry_yaw_drift_deg_s': round(float(np.degrees(drive.odometry.yaw_drift)), 4),
         'datum': [drive.world.datum.lat_deg, drive.world.datum.lon_deg, drive.world.datum.alt_m],
+        'fixes': len(record.fixes),
+        'fixes_lost': len(record.lost_ns),
     }
+    if drive.gnss.multipath and len(record.used):
+        known['satellites_mean'] = round(float(record.used.mean()), 2)
+        known['satellites_reflected_mean'] = round(float(record.reflected.mean()), 2)
+    if drive.day is not None and drive.flight is not None:
+        known['camera_tilt_rpy_deg'] = [round(float(np.degrees(a)), 4) for a in drive.day.tilt_rpy]
+        known['map_shift_m'] = [round(float(v), 3) for v in drive.flight.shift_m]
+        known['day'] = _plain(asdict(drive.day))
+        known['flight'] = _plain(asdict(drive.flight))
+    if drive.world.attribution:
+        known['attribution'] = drive.world.attribution
+    return known
 
 
-def write_bag(bag: BagWriter, drive: Drive, progress: Progress | None = None) -> None:
+def _plain(value: Any) -> Any:
+    """The same with numpy's numbers as Python's, and floats short."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    return round(float(value), 6)
+
+
+def write_bag(
+    bag: BagWriter,
+    drive: Drive,
+    progress: Progress | None = None,
+    *,
+    depth_encoding: str = '16UC1',
+    workers: int | None = None,
+) -> None:
     """Writes every message of a drive, in the order of their stamps.
 
     Args:
         bag: Open writer.
         drive: What is driven.
         progress: Told of every picture done.
+        depth_encoding: See `write_drive`.
+        workers: See `write_drive`.
     """
     _write_latched(bag, drive)
     waiting = sorted(_small_messages(drive), key=lambda item: item[0])
     info = _camera_info_fields(drive.rig.camera)
     next_small = 0
-    for stamp, picture in drive.frames():
+    for stamp, picture in drive.frames(workers):
         while next_small < len(waiting) and waiting[next_small][0] <= stamp:
             bag.write(waiting[next_small][1], waiting[next_small][2])
             next_small += 1
@@ -90,10 +139,28 @@ def write_bag(bag: BagWriter, drive: Drive, progress: Progress | None = None) ->
         bgr = cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         bag.write(topics.COMPRESSED, messages.compressed_msg(stamp, jpeg.tobytes()))
+        if picture.depth_m is not None:
+            pixels = _encoded(picture.depth_m, depth_encoding)
+            bag.write(topics.DEPTH, messages.image_msg(stamp, pixels, depth_encoding))
         if progress is not None:
             progress(1)
     for _, topic, message in waiting[next_small:]:
         bag.write(topic, message)
+
+
+def _encoded(depth_m: NDArray[np.float32], encoding: str) -> NDArray:
+    """Depth as a message carries it.
+
+    Raises:
+        ConfigError: No such encoding.
+    """
+    if encoding == '32FC1':
+        return depth_m
+    if encoding != '16UC1':
+        raise ConfigError(f'unknown depth encoding {encoding!r}: expected 16UC1 or 32FC1')
+    # What does not fit into 16 bits is as unknown as what was not measured.
+    mm = np.rint(np.nan_to_num(depth_m) * 1000)
+    return np.where(mm < 65535, mm, 0).astype(np.uint16)
 
 
 def _write_latched(bag: BagWriter, drive: Drive) -> None:

@@ -171,6 +171,8 @@ def driving_route(rng: np.random.Generator, city: City, length: float) -> Route:
     streets = through_streets(city)
     arms = arms_of(city, streets)
     lit = _lit_junctions(city)
+    # Streets that are not driven meet the others all the same.
+    meeting = np.bincount([n for street in city.streets for n in (street.start, street.end)])
     driven = np.zeros(len(city.streets))
     first = city.streets[streets[int(rng.integers(len(streets)))]]
     node, last = first.start, -1
@@ -197,7 +199,7 @@ def driving_route(rng: np.random.Generator, city: City, length: float) -> Route:
         total += lane.length
         node, last = arm.to, arm.street
         driven[last] += 1
-        if len(arms[node]) > 2:
+        if meeting[node] > 2:
             kind = 'light' if node in lit else 'line'
             stops.append((total - _BEHIND_LINE_M - _NOSE_M, kind))
     return smoothed(pieces, limits, stops, 2.0)
