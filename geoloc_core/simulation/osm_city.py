@@ -56,7 +56,14 @@ _WALLS: tuple[Rgb, ...] = (
     (214, 196, 170), (198, 204, 206), (228, 206, 150), (208, 196, 188),
 )  # fmt: skip
 _TILES: tuple[Rgb, ...] = ((150, 78, 58), (128, 66, 52), (104, 84, 74), (92, 90, 94))
-_FLATS: tuple[Rgb, ...] = ((132, 130, 128), (158, 154, 148), (104, 106, 108), (112, 120, 112))
+_FLATS: tuple[Rgb, ...] = (
+    (132, 130, 128),
+    (158, 154, 148),
+    (104, 106, 108),
+    (142, 88, 70),
+    (96, 128, 116),
+    (66, 68, 74),
+)
 # Ways for walking and driving that are no streets: width, m, and surface.
 _WAYS = {
     'footway': (2.0, 'paved'), 'pedestrian': (6.0, 'paved'), 'steps': (2.0, 'paved'),
@@ -71,8 +78,8 @@ _AREAS = {
     ('landuse', 'cemetery'): 'park', ('landuse', 'farmland'): 'field',
     ('landuse', 'basin'): 'pond', ('landuse', 'reservoir'): 'pond',
     ('landuse', 'construction'): 'gravel', ('landuse', 'brownfield'): 'gravel',
-    ('landuse', 'railway'): 'gravel', ('landuse', 'commercial'): 'square',
-    ('landuse', 'retail'): 'square', ('natural', 'water'): 'pond', ('natural', 'wood'): 'park',
+    ('landuse', 'railway'): 'gravel', ('landuse', 'commercial'): 'yard',
+    ('landuse', 'retail'): 'yard', ('natural', 'water'): 'pond', ('natural', 'wood'): 'park',
     ('natural', 'grassland'): 'lawn', ('natural', 'scrub'): 'park', ('natural', 'sand'): 'gravel',
     ('natural', 'bare_rock'): 'gravel', ('natural', 'scree'): 'gravel',
     ('amenity', 'parking'): 'parking', ('highway', 'pedestrian'): 'square',
@@ -81,7 +88,7 @@ _AREAS = {
 # From this share of built ground on, what the file leaves open is paved rather than grass.
 _URBAN = 0.2
 # Later ones lie over earlier ones: a park in a quarter, a pond in a park.
-_ORDER = ('square', 'gravel', 'field', 'parking', 'lawn', 'park', 'playground', 'pond')
+_ORDER = ('yard', 'square', 'gravel', 'field', 'parking', 'lawn', 'park', 'playground', 'pond')
 
 
 def city_from_osm(source: OsmFile, seed: int) -> City:
@@ -103,14 +110,14 @@ def city_from_osm(source: OsmFile, seed: int) -> City:
     paths += [p for s in source.shapes for p in _paths(s, half)]
     areas = [a for s in source.shapes for a in _area(s, half)]
     areas.sort(key=lambda a: _ORDER.index(a.kind))
-    built = sum(abs(signed_area(b.footprint)) for b in buildings) / (2 * half) ** 2
-    if built > _URBAN:
-        corners = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
-        areas.insert(0, Area('square', corners * (half - 0.5)))
     life = furnish(
         np.random.default_rng([seed, 4]), streets, tuple(buildings), tuple(areas), half,
         paths=tuple(paths), trees=tuple(trees),
     )  # fmt: skip
+    built = sum(abs(signed_area(b.footprint)) for b in buildings) / (2 * half) ** 2
+    if built > _URBAN:
+        corners = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
+        areas.insert(0, Area('yard', corners * (half - 0.5)))
     return City(
         half_extent=half,
         junctions=junctions,

@@ -101,7 +101,7 @@ def test_helsinki_keeps_its_attribution_its_streets_and_trees(helsinki, city):
     assert HELSINKI.stat().st_size <= 300_000
     assert abs(helsinki.datum.lat_deg - 60.167) < 0.002
     assert len(city.trees) > 80 and len(city.paths) > 50
-    assert {a.kind for a in city.areas} >= {'park', 'square'}
+    assert {a.kind for a in city.areas} >= {'park', 'yard'}
     assert len(city.streets) > 20
     # One connected graph whose streets end where their junctions are.
     reached, queue = {0}, [0]
