@@ -7,6 +7,8 @@ hashes, so that nothing repeats, and fades out where a pixel no longer resolves 
 
 from math import floor, sqrt
 
+import numpy as np
+
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.noise import (
     fbm,
@@ -21,15 +23,19 @@ Rgb = tuple[float, float, float]
 
 _ROAD, _PAVEMENT, _MARKING = int(Label.ROAD), int(Label.PAVEMENT), int(Label.MARKING)
 _GRASS, _WATER = int(Label.GRASS), int(Label.WATER)
+# Lattices are turned by steps that are no simple part of a full circle.
+_TURN_C = np.cos(0.837 * np.arange(16))
+_TURN_S = np.sin(0.837 * np.arange(16))
 
 
 @kernel
-def _fine(x: float, y: float, width: float, cell: float, amplitude: float, seed: int) -> float:
-    """One octave with its own amplitude; costs nothing where a pixel does not resolve it."""
-    part = kept(cell, width)
+def _octave(x: float, y: float, w: float, cell: float, seed: int) -> float:
+    """One octave on a lattice turned by its seed; costs nothing where a pixel is too wide."""
+    part = kept(cell, w)
     if part <= 0.0:
         return 0.0
-    return amplitude * part * gradient_noise(x / cell, y / cell, seed)
+    c, s = _TURN_C[seed & 15] / cell, _TURN_S[seed & 15] / cell
+    return part * gradient_noise(c * x - s * y, s * x + c * y, seed)
 
 
 @kernel
@@ -49,24 +55,29 @@ def _spots(x: float, y: float, width: float, cell: float, share: float, seed: in
     return smoothstep(radius + soft, radius - soft, away) if radius > soft else 0.0
 
 
+# The octaves of a class are drawn once; what has an outline (patches, cracks, bare spots) is a
+# level line of a sum of some of them.
 @kernel
 def _asphalt(x: float, y: float, w: float, seed: int) -> float:
     """Wear in broad clouds, patches of other age, cracks, oil, and single stones."""
-    tone = 0.085 * fbm(x, y, w, 47.0, 4, 2.7, 0.85, seed)
-    tone += 0.075 * fbm(x, y, w, 0.95, 3, 2.3, 0.85, seed + 10)
-    tone += _fine(x, y, w, 0.055, 0.11, seed + 15) + _fine(x, y, w, 0.021, 0.2, seed + 16)
-    # Patches: a level line of smooth noise is an edge without any direction of its own.
-    p = fbm(x, y, w, 8.3, 3, 2.4, 0.3, seed + 20)
-    soft = max(0.05, 0.3 * w)
-    tone += 0.10 * smoothstep(0.52 - soft, 0.52 + soft, p) * kept(8.0, w)
-    tone -= 0.12 * smoothstep(0.58 - soft, 0.58 + soft, -p) * kept(8.0, w)
-    # Cracks: near the zero line of noise, only where the asphalt is old.
-    if w < 0.25:
-        old = smoothstep(0.05, 0.35, gradient_noise(x / 13.0, y / 13.0, seed + 30))
-        if old > 0.0:
-            n = abs(fbm(x, y, 0.02, 2.6, 4, 2.2, 0.45, seed + 31))
-            line = 1.0 - smoothstep(0.004, 0.012 + 0.4 * w, n)
-            tone -= 0.5 * old * line * 0.02 / max(0.02, w)
+    a = _octave(x, y, w, 43.0, seed)
+    b = _octave(x, y, w, 15.1, seed + 1)
+    c = _octave(x, y, w, 6.1, seed + 2)
+    d = _octave(x, y, w, 2.3, seed + 3)
+    e = _octave(x, y, w, 0.93, seed + 4)
+    f = _octave(x, y, w, 0.39, seed + 5)
+    g = _octave(x, y, w, 0.16, seed + 6)
+    tone = 0.085 * a + 0.07 * b + 0.06 * c + 0.055 * d + 0.07 * e + 0.06 * f + 0.055 * g
+    tone += 0.10 * _octave(x, y, w, 0.058, seed + 7) + 0.2 * _octave(x, y, w, 0.022, seed + 8)
+    if w < 4.0:
+        p = 0.35 * b + c + 0.35 * d + 0.12 * e
+        soft = max(0.04, 0.3 * w)
+        tone += 0.10 * smoothstep(0.55 - soft, 0.55 + soft, p)
+        tone -= 0.12 * smoothstep(0.62 - soft, 0.62 + soft, -p)
+    if w < 0.25 and b > 0.1:
+        n = abs(d + 0.4 * e + 0.2 * f + 0.1 * g)
+        line = 1.0 - smoothstep(0.004, 0.016 + 0.45 * w, n)
+        tone -= 0.5 * smoothstep(0.1, 0.4, b) * line * 0.02 / max(0.02, w)
     tone -= 0.22 * _spots(x, y, w, 2.9, 0.14, seed + 40)
     return 1.0 + tone
 
@@ -74,42 +85,56 @@ def _asphalt(x: float, y: float, w: float, seed: int) -> float:
 @kernel
 def _paving(x: float, y: float, w: float, seed: int) -> float:
     """Concrete: pores, walked-in spots, damp clouds."""
-    tone = 0.075 * fbm(x, y, w, 31.0, 4, 2.6, 0.85, seed)
-    tone += 0.065 * fbm(x, y, w, 0.85, 3, 2.3, 0.9, seed + 10)
-    tone += _fine(x, y, w, 0.045, 0.10, seed + 15) + _fine(x, y, w, 0.018, 0.13, seed + 16)
-    tone -= 0.30 * _spots(x, y, w, 0.31, 0.10, seed + 20) * 0.7
-    return 1.0 + tone
+    tone = 0.075 * _octave(x, y, w, 31.0, seed) + 0.06 * _octave(x, y, w, 11.0, seed + 1)
+    tone += 0.055 * _octave(x, y, w, 4.1, seed + 2) + 0.055 * _octave(x, y, w, 1.7, seed + 3)
+    tone += 0.06 * _octave(x, y, w, 0.71, seed + 4) + 0.055 * _octave(x, y, w, 0.3, seed + 5)
+    tone += 0.055 * _octave(x, y, w, 0.12, seed + 6) + 0.09 * _octave(x, y, w, 0.047, seed + 7)
+    tone += 0.13 * _octave(x, y, w, 0.019, seed + 8)
+    return 1.0 + tone - 0.21 * _spots(x, y, w, 0.31, 0.10, seed + 20)
 
 
 @kernel
 def _grass(x: float, y: float, w: float, seed: int) -> Rgb:
     """Meadows: dry and lush parts, tufts, blades that lean one way here and another there."""
-    dry = 0.55 * fbm(x, y, w, 36.0, 4, 2.6, 0.8, seed)
-    tuft = fbm(x, y, w, 1.3, 3, 2.3, 0.95, seed + 10)
-    tone = 0.14 * tuft + 0.10 * fbm(x, y, w, 7.0, 2, 2.3, 0.9, seed + 14)
-    tone += _fine(x, y, w, 0.11, 0.22, seed + 16)
-    if w < 0.045:
-        turn = gradient_noise(x / 0.45, y / 0.45, seed + 20)
-        c, s = 1.0 - 0.5 * turn * turn, turn
-        p, q = c * x - s * y, s * x + c * y
-        tone += kept(0.032, w) * 0.34 * gradient_noise(p / 0.018, q / 0.085, seed + 21)
-    bare = smoothstep(0.42, 0.75, fbm(x, y, w, 4.1, 3, 2.2, 0.6, seed + 25))
-    r = (1.0 + 0.30 * dry + tone) * (1.0 + 0.22 * bare)
-    g = 1.0 + 0.10 * dry + tone
-    b = (1.0 - 0.06 * dry + 0.8 * tone) * (1.0 + 0.05 * bare)
+    a = _octave(x, y, w, 37.0, seed)
+    b = _octave(x, y, w, 14.0, seed + 1)
+    c = _octave(x, y, w, 5.3, seed + 2)
+    d = _octave(x, y, w, 2.1, seed + 3)
+    e = _octave(x, y, w, 0.87, seed + 4)
+    f = _octave(x, y, w, 0.37, seed + 5)
+    dry = 0.55 * a + 0.45 * b + 0.36 * c + 0.26 * d
+    tone = 0.05 * b + 0.08 * c + 0.10 * d + 0.13 * e + 0.13 * f
+    tone += 0.14 * _octave(x, y, w, 0.16, seed + 6) + 0.18 * _octave(x, y, w, 0.075, seed + 7)
+    if w < 0.04:
+        turn = 0.8 * e + 0.6 * f
+        s = turn
+        k = 1.0 - 0.5 * turn * turn
+        p, q = k * x - s * y, s * x + k * y
+        tone += kept(0.032, w) * 0.34 * gradient_noise(p / 0.018, q / 0.085, seed + 8)
+    bare = smoothstep(0.5, 0.85, 0.4 * b + c + 0.6 * d + 0.3 * e)
+    red = (1.0 + 0.30 * dry + tone) * (1.0 + 0.22 * bare)
+    green = 1.0 + 0.10 * dry + tone
+    blue = (1.0 - 0.06 * dry + 0.8 * tone) * (1.0 + 0.05 * bare)
     # A daisy here and there.
-    bloom = _spots(x, y, w, 0.16, 0.05, seed + 30) * smoothstep(0.0, 0.5, dry + 0.3)
-    return r + 0.9 * bloom, g + 0.75 * bloom, b + 1.1 * bloom
+    if w < 0.08 and dry > -0.3:
+        bloom = _spots(x, y, w, 0.16, 0.05, seed + 30) * smoothstep(0.0, 0.5, dry + 0.3)
+        return red + 0.9 * bloom, green + 0.75 * bloom, blue + 1.1 * bloom
+    return red, green, blue
 
 
 @kernel
 def _soil(x: float, y: float, w: float, seed: int) -> Rgb:
     """Yards: trodden earth, gravel, stones, a little green."""
-    tone = 0.12 * fbm(x, y, w, 42.0, 4, 2.6, 0.85, seed)
-    tone += 0.12 * fbm(x, y, w, 1.1, 4, 2.3, 0.9, seed + 10)
-    tone += _fine(x, y, w, 0.035, 0.22, seed + 16)
+    a = _octave(x, y, w, 42.0, seed)
+    b = _octave(x, y, w, 16.0, seed + 1)
+    c = _octave(x, y, w, 6.2, seed + 2)
+    d = _octave(x, y, w, 2.5, seed + 3)
+    e = _octave(x, y, w, 1.0, seed + 4)
+    tone = 0.12 * a + 0.10 * b + 0.09 * c + 0.09 * d + 0.11 * e
+    tone += 0.10 * _octave(x, y, w, 0.43, seed + 5) + 0.10 * _octave(x, y, w, 0.18, seed + 6)
+    tone += 0.10 * _octave(x, y, w, 0.08, seed + 7) + 0.20 * _octave(x, y, w, 0.034, seed + 8)
     tone += 0.25 * _spots(x, y, w, 0.12, 0.3, seed + 20)
-    moss = 0.08 * smoothstep(0.1, 0.6, fbm(x, y, w, 5.3, 3, 2.3, 0.7, seed + 25))
+    moss = 0.07 * smoothstep(0.15, 0.7, 0.5 * b + c + 0.6 * d)
     return 1.0 + tone - moss, 1.0 + tone + 0.3 * moss, 1.0 + tone - moss
 
 

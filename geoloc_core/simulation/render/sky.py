@@ -34,7 +34,7 @@ def sky_colour(x: float, y: float, z: float, pixel_rad: float, day: Day) -> Rgb:
         scale = 1.0 / (z + 0.12)
         width = pixel_rad * scale * scale
         p, q = x * scale, y * scale
-        n = 0.62 * fbm(p, q, width, 1.1, 5, 2.1, 0.55, day.seed + 900)
+        n = 0.62 * fbm(p, q, width, 1.1, 4, 2.35, 0.52, day.seed + 900)
         edge = 0.5 - 0.95 * day.cover
         part = smoothstep(edge, edge + 0.42, n + 0.06) * smoothstep(0.02, 0.25, z)
         # Thick parts are grey below.
