@@ -138,10 +138,10 @@ def fixes_in(frame: EnuFrame, index: Index, antenna_in_base: Array | None) -> Fi
     )
 
 
-def datum_of(index: Index) -> Datum:
+def datum_of(index: Index, base_height_m: float = 0.0) -> Datum:
     """The ground under the first fix; the ellipsoid where the receiver gives no height."""
     first = index.fixes[0]
-    above = 0.0 if index.arm is None else float(index.arm[2])
+    above = base_height_m + (0.0 if index.arm is None else float(index.arm[2]))
     alt = 0.0 if np.isnan(first.alt_m) else first.alt_m - above
     return Datum(first.lat_deg, first.lon_deg, alt)
 

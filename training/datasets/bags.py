@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geoloc_core.bags.reader import BagReader
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import BagError, CalibrationError, DataError, MapError
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.opening import open_map
 from geoloc_core.maps.source import AbstractMapSource
@@ -81,6 +82,7 @@ class Bags(AbstractDataset):
         half_yaw_deg: float = 180.0,
         topics: Mapping[str, str] | None = None,
         base_frame: str = 'base_link',
+        base_height_m: float = 0.0,
         camera_xyz: Sequence[float] | None = None,
         camera_rpy: Sequence[float] = (0.0, 0.0, 0.0),
         antenna_xyz: Sequence[float] | None = None,
@@ -106,6 +108,8 @@ class Bags(AbstractDataset):
             topics: Kind ('image', 'camera_info', 'fix', 'odometry', 'depth') -> topic; found by
                 type where not given.
             base_frame: Name of base_link in the bag's transforms.
+            base_height_m: Of base_link over the ground; a sample's base_link lies on the ground
+                below it.
             camera_xyz: Place of the camera in base_link, m, where the bag does not tell it.
             camera_rpy: Its roll, pitch (down) and yaw (left), rad.
             antenna_xyz: Place of the antenna in base_link, m, where the bag does not tell it.
@@ -140,6 +144,7 @@ class Bags(AbstractDataset):
             self._topics = replace(self._topics, depth=None)
         self._with_depth = depth
         self._base_frame, self._rectified = base_frame, rectified
+        self._T_ground_base = se3.make(np.eye(3), [0.0, 0.0, float(base_height_m)])
         self._T_base_camera = None if camera_xyz is None else camera_mount(camera_xyz, camera_rpy)
         self._antenna = None if antenna_xyz is None else np.array(antenna_xyz, dtype=np.float64)
         self._map_spec = map if map is not None else _map_beside(self.root)
@@ -178,7 +183,7 @@ class Bags(AbstractDataset):
         if not index.fixes:
             why = next(iter(index.damaged), 'the receiver never had one')
             raise DataError(f'{path} has no usable fix ({why}): nothing can be labelled')
-        datum = datum_of(index)
+        datum = datum_of(index, float(self._T_ground_base[2, 3]))
         frame = EnuFrame(datum)
         labels = GnssLabels(
             fixes_in(frame, index, self._antenna),
@@ -261,6 +266,7 @@ class Bags(AbstractDataset):
             view = self._reader(number).view(frame, depth)
         except (BagError, CalibrationError) as error:
             raise DataError(f'{recording.path}: {error}{_how_to_mount(error)}') from error
+        view = replace(view, T_base_camera=self._T_ground_base @ view.T_base_camera)
         epoch = 0 if self.split == 'test' else epoch
         prior = self._prior(frame.stamp_ns, label, fractions(self.seed, index, epoch))
         x, y = (float(v) for v in prior.T_map_base[:2, 3])

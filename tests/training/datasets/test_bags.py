@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from geoloc_core.bags import messages, topics
+from geoloc_core.bags.reader import read_bag
 from geoloc_core.bags.writer import BagWriter
 from geoloc_core.errors import DataError
-from geoloc_core.geometry import se3
+from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.compass import COMPASS_DATUM
@@ -230,6 +231,13 @@ def test_mounts_that_the_bag_does_not_tell_must_be_given(tmp_path, shots, map_pa
     assert loose.cov[0, 0] > 0.9
 
 
+def test_base_link_is_put_on_the_ground(bag, map_path):
+    low, high = open_bag(bag, map_path)[2], open_bag(bag, map_path, base_height_m=0.3)[2]
+    raised = high.T_map_camera - low.T_map_camera
+    np.testing.assert_allclose(raised[:3, 3], [0, 0, 0.3], atol=1e-6)
+    assert high.T_map_base[2, 3] == 0.0 and high.datum.alt_m < low.datum.alt_m - 0.29
+
+
 def test_damaged_pictures_are_counted(tmp_path, shots, map_path):
     dataset = open_bag(write_bag(tmp_path / 'drive', shots, damaged=(1, 4)), map_path)
     assert len(list(dataset)) == 6 and len(dataset.counts.unreadable) == 2
@@ -284,3 +292,70 @@ def test_impossible_options_are_refused(bag, map_path, options, text):
 def test_a_real_bag_without_a_camera_says_so(real_data, map_path):
     with pytest.raises(DataError, match=r'rl_test1\.bag has no image .*it has: /fix \['):
         open_bag(real_data('rosbags_real', 'rl_test1.bag'), map_path)
+
+
+# ---- whole drives ----
+
+
+def errors_of(dataset, bag_path):
+    """(position errors (N, 2), their deviations (N, 2), yaw errors (N,) and deviations)."""
+    with read_bag(bag_path) as reader:
+        truth, frame = reader.truth(), EnuFrame(reader.truth_datum())
+    rows = []
+    for sample in dataset:
+        poses, known = truth.at([sample.view.stamp_ns])
+        if not known[0]:
+            continue
+        lat, lon, alt = EnuFrame(sample.datum).geodetic_from_enu(sample.T_map_base[:3, 3])
+        off = frame.enu_from_geodetic(lat, lon, alt)[:2] - poses[0][:2, 3]
+        yaw = angles.difference(se3.yaw_of(sample.T_map_base), se3.yaw_of(poses[0]))
+        rows.append([*off, *np.sqrt(sample.cov.diagonal()[:2]), yaw, np.sqrt(sample.cov[5, 5])])
+    table = np.array(rows)
+    return table[:, :2], table[:, 2:4], table[:, 4], table[:, 5]
+
+
+@pytest.mark.slow
+def test_a_rendered_drive_over_its_map(tmp_path):
+    from geoloc_core.simulation.drive import make_drive
+    from geoloc_core.simulation.world import make_world
+    from geoloc_ros.demo_drive import write_drive
+
+    world = make_world(5, half_extent=80.0, blocks=2, ground_gsd=0.2)
+    drive = make_drive(world, seed=2, duration=30.0, rate_hz=1.0, outage=(12.0, 16.0))
+    path, _ = write_drive(tmp_path, drive, map_gsd=0.3)
+    height = float(drive.trajectory.xyz[0, 2])
+    dataset = Bags(tmp_path, 'all', base_height_m=height, patch_m=50.0)
+    # The outage is left out, and nothing is made up for it.
+    assert dataset.left_out['without a fix before and after'] >= 3
+    assert 20 <= len(dataset) <= 27
+    xy, std, yaw, std_yaw = errors_of(dataset, path)
+    known = std_yaw < 0.5
+    assert known.mean() > 0.7
+    assert np.abs(yaw[known] / std_yaw[known]).max() < 4.0
+    assert np.sqrt(np.mean((xy / std) ** 2)) < 2.5
+    sample = dataset[5]
+    assert sample.patch.coverage > 0.5
+    T = drive.trajectory.at((sample.view.stamp_ns - drive.start_ns) * 1e-9)
+    height_of_camera = (T @ drive.rig.T_base_camera)[2, 3]
+    assert sample.T_map_camera[2, 3] == pytest.approx(height_of_camera, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_real_drive_over_a_map_made_of_it(real_data, tmp_path, capsys):
+    from geoloc_ros.bags.kitti import convert, KittiOptions
+    from geoloc_ros.cli.main import main
+
+    options = KittiOptions(gnss_noise_m=3.0, every=12, seed=2)
+    convert(real_data('kitti_raw_2011_09_26_drive_0013'), tmp_path / 'drive', options)
+    map_path = tmp_path / 'map.tif'
+    made = ['--out', str(map_path), '--gsd', '0.2', '--range', '20']
+    assert main(['map', 'from-drive', str(tmp_path / 'drive'), *made]) == 0
+    dataset = Bags(tmp_path, 'all', search_m=10.0, patch_m=50.0)
+    assert len(dataset) >= 9
+    xy, std, yaw, std_yaw = errors_of(dataset, tmp_path / 'drive')
+    # As noisy as the receiver was made, and said so; the yaw is far better than that.
+    assert 1.0 < np.sqrt(np.mean(xy**2)) < 6.0
+    np.testing.assert_allclose(std, 3.0, atol=0.1)
+    assert np.degrees(np.abs(yaw)).max() < 2.0
+    assert np.abs(yaw / std_yaw).max() < 3.0
+    assert min(sample.patch.coverage for sample in dataset) > 0.1
