@@ -270,3 +270,21 @@ def test_weather_and_hour_change_colours_and_nothing_else(town):
         np.testing.assert_array_equal(out.depth_m, base.depth_m)
         np.testing.assert_array_equal(out.labels, base.labels)
         assert np.abs(out.image.astype(float) - base.image).mean() > 10
+
+
+def test_traffic_is_as_dense_as_the_day_says(small_world):
+    from geoloc_core.simulation.city.traffic import traffic
+
+    km = sum(s.line.length for s in small_world.city.streets) / 1000
+
+    def count(cars, people):
+        seen = [
+            traffic(small_world.city, s, 5.0, cars_per_km=cars, people_per_km=people)
+            for s in range(12)
+        ]
+        return np.mean([[len(c), len(p)] for c, p in seen], axis=0) / km
+
+    assert (count(0, 0) == 0).all()
+    few, many = count(5, 20), count(20, 80)
+    assert (few > 0).all() and (many > 2 * few).all()
+    assert 0.3 * 20 < many[0] < 1.5 * 20 and 0.4 * 80 < many[1] < 1.5 * 80

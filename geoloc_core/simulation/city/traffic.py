@@ -28,6 +28,8 @@ _ACCELERATION = 1.5
 _HEADWAY_S = 5.0
 _STRIDE_M = 1.4
 _STEP_M = 0.5
+# Cars and people on a usual kilometre of street.
+CARS_PER_KM, PEOPLE_PER_KM = 11.5, 57.0
 # Cities whose movers are remembered.
 _KEPT = 4
 
@@ -55,13 +57,26 @@ class _Round:
 class Traffic:
     """All movers of a city."""
 
-    def __init__(self, city: City, seed: int) -> None:
+    def __init__(
+        self,
+        city: City,
+        seed: int,
+        cars_per_km: float = CARS_PER_KM,
+        people_per_km: float = PEOPLE_PER_KM,
+    ) -> None:
         """Sends them on their rounds.
 
         Args:
             city: Its streets.
             seed: Of who goes where.
+            cars_per_km: Cars on each kilometre of street, on average; no more than their headway
+                allows.
+            people_per_km: Likewise on foot.
         """
+        # Each street has a round on either side; of all rounds a quarter has no cars.
+        self._cars_per_m = cars_per_km / 1000 / 2 / 0.75
+        # And two directions on either pavement.
+        self._people_per_m = people_per_km / 1000 / 4
         rng = np.random.default_rng([seed, 5])
         self._cars: list[tuple[_Round, Array, list[Car]]] = []
         self._people: list[tuple[_Round, Array, list[Person]]] = []
@@ -70,7 +85,7 @@ class Traffic:
         for ring in _rings(city.streets):
             self._add_cars(rng, city, ring, quiet)
             self._add_people(rng, city, ring)
-        for i in sorted(i for i, sides in quiet.items() if sides == 2):
+        for i in sorted(i for i, sides in quiet.items() if sides == 2 and people_per_km > 0):
             self._add_crossing(rng, city.streets[i])
 
     def _add_cars(
@@ -82,7 +97,9 @@ class Traffic:
         count = 0
         if way is not None and rng.random() < (0.95 if busy else 0.7):
             length = way.time[-1] * 8
-            count = min(int(rng.poisson(length / 130)), int(way.time[-1] / _HEADWAY_S))
+            count = min(
+                int(rng.poisson(length * self._cars_per_m)), int(way.time[-1] / _HEADWAY_S)
+            )
         if not count or way is None:
             for i, _ in ring:
                 quiet[i] = quiet.get(i, 0) + 1
@@ -103,7 +120,7 @@ class Traffic:
             speed = float(rng.uniform(1.1, 1.5))
             s = Polyline(way).s
             walk = _Round(way if direction > 0 else way[::-1], s / speed)
-            count = int(rng.poisson(s[-1] / 70))
+            count = int(rng.poisson(s[-1] * self._people_per_m))
             phase = rng.uniform(0, walk.time[-1], count)
             if count:
                 people = [make_person(rng, (0.0, 0.0), 0.0) for _ in range(count)]
@@ -153,7 +170,8 @@ class Traffic:
         return tuple(cars), tuple(people)
 
 
-_known: list[tuple[City, int, Traffic]] = []
+_Key = tuple[int, float, float]
+_known: list[tuple[City, _Key, Traffic]] = []
 _lock = Lock()
 
 
@@ -163,6 +181,9 @@ def traffic(
     t: float,
     avoid_xy: ArrayLike | None = None,
     avoid_m: float = 6.0,
+    *,
+    cars_per_km: float = CARS_PER_KM,
+    people_per_km: float = PEOPLE_PER_KM,
 ) -> tuple[tuple[Car, ...], tuple[Person, ...]]:
     """Who moves through a city at a moment.
 
@@ -172,15 +193,18 @@ def traffic(
         t: Time, s; places are continuous in it.
         avoid_xy: (2,) place of the car that carries the camera, m; nobody comes near it.
         avoid_m: How near: those whose body is closer than this are left out.
+        cars_per_km: Cars on each kilometre of street, on average.
+        people_per_km: People on each kilometre of street, on average.
 
     Returns:
         Vehicles and people. The same city, seed and time give the same.
     """
     with _lock:
-        found = next((m for c, s, m in _known if c is city and s == seed), None)
+        key = (seed, cars_per_km, people_per_km)
+        found = next((m for c, k, m in _known if c is city and k == key), None)
         if found is None:
-            found = Traffic(city, seed)
-            _known.insert(0, (city, seed, found))
+            found = Traffic(city, *key)
+            _known.insert(0, (city, key, found))
             del _known[_KEPT:]
     return found.at(t, avoid_xy, avoid_m)
 
