@@ -89,7 +89,7 @@ def facts(drive: Drive) -> dict[str, Any]:
         known['satellites_reflected_mean'] = round(float(record.reflected.mean()), 2)
     if drive.day is not None and drive.flight is not None:
         known['camera_tilt_rpy_deg'] = [round(float(np.degrees(a)), 4) for a in drive.day.tilt_rpy]
-        known['map_shift_m'] = [round(float(v), 3) for v in drive.flight.shift_m]
+        known['map_shift_m'] = [round(float(v), 3) + 0.0 for v in drive.flight.shift_m]
         known['day'] = _plain(asdict(drive.day))
         known['flight'] = _plain(asdict(drive.flight))
     if drive.world.attribution:
