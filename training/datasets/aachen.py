@@ -8,6 +8,7 @@ queries are kept back by the publisher.
 """
 
 from collections.abc import Mapping, Sequence
+import logging
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +27,8 @@ from training.datasets.sample import LabelKind, Sample
 
 Array = NDArray[np.float64]
 
+log = logging.getLogger(__name__)
+
 MODEL = Path('3D-models', 'aachen_cvpr2018_db.nvm')
 # Split -> list of intrinsics, and how many pictures the publisher's has.
 LISTS: dict[str, tuple[Path, int]] = {
@@ -33,6 +36,7 @@ LISTS: dict[str, tuple[Path, int]] = {
     'day': (Path('queries', 'day_time_queries_with_intrinsics.txt'), 824),
     'night': (Path('queries', 'night_time_queries_with_intrinsics.txt'), 98),
 }
+V1_1 = Path('3D-models', 'aachen_v_1_1')
 _IMAGES = (Path('images', 'images_upright'), Path('images_upright'))
 
 
@@ -60,8 +64,17 @@ class Aachen(AbstractDataset):
                 two name different pictures.
         """
         super().__init__(root, split, seed=seed)
-        path = self.root / LISTS[split][0]
+        if (self.root / V1_1).exists() and not (self.root / MODEL).exists():
+            raise DataError(
+                f'{self.root} holds version 1.1, whose poses differ: expected version 1.0 with '
+                f'{MODEL}'
+            )
+        path, published = self.root / LISTS[split][0], LISTS[split][1]
         self._cameras = read_intrinsics(path)
+        if len(self._cameras) != published:
+            log.warning(
+                '%s lists %d pictures, as published %d', path, len(self._cameras), published
+            )
         self._poses: dict[str, Array] | None = None
         if split == 'train':
             poses = read_cameras(self.root / MODEL)
@@ -108,11 +121,6 @@ class Aachen(AbstractDataset):
                 f'{self._images / absent[0]}: unpack database_and_query_images.zip there'
             )
         return tuple(sentences)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the list has as many pictures as the publisher's."""
-        return len(self._keys) == LISTS[self.split][1]
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
         """One photograph. They carry no time: the stamp is its number, in ns."""

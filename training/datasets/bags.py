@@ -7,6 +7,7 @@ the next. That is what weakly supervised methods learn from; it is no truth to m
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 import logging
 import os
 from pathlib import Path
@@ -147,7 +148,7 @@ class Bags(AbstractDataset):
         self._T_ground_base = se3.make(np.eye(3), [0.0, 0.0, float(base_height_m)])
         self._T_base_camera = None if camera_xyz is None else camera_mount(camera_xyz, camera_rpy)
         self._antenna = None if antenna_xyz is None else np.array(antenna_xyz, dtype=np.float64)
-        self._map_spec = map if map is not None else _map_beside(self.root)
+        self._given_map = map
         self._forget_open_files()
         # Reasons for which pictures were left out -> how many.
         self.left_out: dict[str, int] = {}
@@ -299,6 +300,10 @@ class Bags(AbstractDataset):
         return replace(prior, cov=cov)
 
     # ---- open files, one of each a process (the map) or a thread (bags) ----
+
+    @cached_property
+    def _map_spec(self) -> str | Path:
+        return self._given_map if self._given_map is not None else _map_beside(self.root)
 
     @property
     def _map(self) -> AbstractMapSource:

@@ -56,10 +56,11 @@ def write_picture(path, size=(W, H)):
     cv2.imwrite(str(path), np.full((size[1], size[0], 3), 90, np.uint8))
 
 
-def test_the_database_has_poses(root):
+def test_the_database_has_poses(root, caplog):
     dataset = Aachen(root, 'train')
     assert list(dataset.keys) == ['db/1.jpg', 'db/10.jpg', 'db/2.jpg']
-    assert dataset.missing() == () and dataset.protocol is None and not dataset.is_whole
+    assert 'lists 3 pictures, as published 4328' in caplog.text
+    assert dataset.missing() == () and dataset.protocol is None
     sample = dataset[0]
     assert sample.label is LabelKind.TRUTH and sample.datum is None and sample.cov is None
     T = sample.T_map_camera
@@ -194,6 +195,11 @@ def test_what_is_missing_is_named(root, tmp_path):
     assert len(list(dataset)) == 1
     reasons = [reason for _, reason in dataset.counts.unreadable]
     assert '40 x 30 pixels' in reasons[0] and 'a picture' in reasons[1]
+    (root / '3D-models/aachen_v_1_1').mkdir()
+    (root / '3D-models/aachen_cvpr2018_db.nvm').unlink()
+    with pytest.raises(DataError, match='expected version 1.0'):
+        Aachen(root, 'night')
+    (root / '3D-models/aachen_v_1_1').rmdir()
     (root / 'queries/night_time_queries_with_intrinsics.txt').unlink()
     with pytest.raises(DataError, match='night_time_queries'):
         Aachen(root, 'night')
