@@ -68,24 +68,3 @@ def test_aerial_picture_is_another_day(small_world):
     assert abs(flown.astype(float) - driven).mean() > 4.0
     assert np.corrcoef(flown.ravel(), driven.ravel())[0, 1] > 0.3
     assert not np.array_equal(flown, parked)
-
-
-def test_city_keeps_streets_free(small_world):
-    """No house stands on a road, no tree in a lane."""
-    city = small_world.city
-    assert len(city.buildings) > 10 and len(city.trees) > 10 and len(city.cars) > 5
-    for street in city.streets:
-        line = street.line.resampled(0.5).points
-        for building in city.buildings:
-            center = building.footprint.mean(axis=0)
-            reach = np.linalg.norm(building.footprint - center, axis=1).max()
-            near = line[np.linalg.norm(line - center, axis=1) < reach + street.half_width]
-            if len(near):
-                edges = np.roll(building.footprint, -1, axis=0) - building.footprint
-                away = near[:, None] - building.footprint
-                cross = edges[:, 0] * away[..., 1] - edges[:, 1] * away[..., 0]
-                outside = (-cross / np.linalg.norm(edges, axis=1)).max(axis=1)
-                assert outside.min() > street.half_width
-        for tree in city.trees:
-            distance = np.linalg.norm(line - tree.xy, axis=1).min()
-            assert distance > street.half_width

@@ -249,13 +249,13 @@ def _add_dead_ends(
         if gap < 27 or np.abs(tip).max() > half_extent - 22:
             continue
         node, end = len(xy), len(xy) + 1
-        xy += [foot, tip]
-        first = replace(street, end=node, line=street.line.part(0.0, s))
-        second = replace(street, start=node, line=street.line.part(s, street.line.length))
-        out.remove(street)
         bend = rng.uniform(-0.1, 0.1) * length * along
         t = np.linspace(0, 1, 21)[:, None]
         line = Polyline(foot + away * length * t + bend * t**2)
+        xy += [foot, line.points[-1]]
+        first = replace(street, end=node, line=street.line.part(0.0, s))
+        second = replace(street, start=node, line=street.line.part(s, street.line.length))
+        out.remove(street)
         out += [first, second, replace(_dressed(rng, node, end, line, 'lane'), parking=False)]
         out[-1] = replace(out[-1], half_width=LANE_M - 0.3)
         wanted -= 1

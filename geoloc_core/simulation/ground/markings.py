@@ -157,10 +157,10 @@ def _mouth(
                 oriented(xy + right * float(a), along, 0.5, 0.45)
                 for a in np.arange(inner + 0.4, edge - 0.2, 0.75)
             ]
-    if mouth > CROSSING_BEHIND_M + 3 and (big or rng.random() < 0.4) and rng.random() < 0.85:
+    if mouth > CROSSING_BEHIND_M + 3 and rng.random() < (0.92 if big else 0.35):
         at, along = way.at(s + CROSSING_BEHIND_M)
         right = np.array([along[1], -along[0]])
-        if rng.random() < 0.75:
+        if rng.random() < 0.8:
             shapes += [
                 oriented(at + right * float(a), along, _CROSSING_WIDTH_M, 0.5)
                 for a in np.arange(-street.half_width + 0.5, street.half_width - 0.3, 1.0)
