@@ -197,7 +197,7 @@ def test_what_is_missing_is_named(root, tmp_path):
     assert '40 x 30 pixels' in reasons[0] and 'a picture' in reasons[1]
     (root / '3D-models/aachen_v_1_1').mkdir()
     (root / '3D-models/aachen_cvpr2018_db.nvm').unlink()
-    with pytest.raises(DataError, match='expected version 1.0'):
+    with pytest.raises(DataError, match=r'expected version 1\.0'):
         Aachen(root, 'night')
     (root / '3D-models/aachen_v_1_1').rmdir()
     (root / 'queries/night_time_queries_with_intrinsics.txt').unlink()
