@@ -57,7 +57,7 @@ def write_drive(
     out.mkdir(parents=True, exist_ok=True)
     map_path = out / 'map.tif'
     image, grid = drive.aerial(map_gsd, workers)
-    write_geotiff(map_path, image, grid, drive.world.datum)
+    write_geotiff(map_path, image, grid, drive.world.datum, drive.world.attribution)
     bag_path = out / 'drive'
     with BagWriter(bag_path, storage, overwrite=True) as bag:
         write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)

@@ -101,7 +101,9 @@ def aerial_image(
     return render_aerial(world.aerial_scene(moved_cars=moved_cars), grid), grid
 
 
-def write_geotiff(path: Path, image: NDArray[np.uint8], grid: Grid, datum: Datum) -> None:
+def write_geotiff(
+    path: Path, image: NDArray[np.uint8], grid: Grid, datum: Datum, attribution: str = ''
+) -> None:
     """Writes a picture that lies in the map frame as a georeferenced GeoTIFF.
 
     The file's CRS is a transverse Mercator projection about the datum itself: near it, easting
@@ -113,6 +115,7 @@ def write_geotiff(path: Path, image: NDArray[np.uint8], grid: Grid, datum: Datum
         image: (H, W, 3) uint8 RGB, north-up in the map frame.
         grid: Where it lies.
         datum: Of the map frame.
+        attribution: Who must be named where the map is shown; map readers find it in the file.
     """
     import rasterio
     from rasterio.transform import from_origin
@@ -131,3 +134,5 @@ def write_geotiff(path: Path, image: NDArray[np.uint8], grid: Grid, datum: Datum
     )  # fmt: skip
     with rasterio.open(path, 'w', **profile) as raster:
         raster.write(np.moveaxis(image, -1, 0))
+        if attribution:
+            raster.update_tags(ATTRIBUTION=attribution)

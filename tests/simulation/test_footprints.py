@@ -284,21 +284,23 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
         read_osm(place)
 
 
-def test_a_real_place_is_rendered_where_it_is():
+def test_a_real_place_is_rendered_where_it_is(tmp_path):
     """The Esplanadi park is green, the house north of it is a roof, both seen from above."""
     pytest.importorskip('embreex')
     pytest.importorskip('numba')
     from geoloc_core.geometry.grid import Grid
+    from geoloc_core.maps.opening import open_map
     from geoloc_core.simulation.footprints import world_from_footprints
     from geoloc_core.simulation.render.labels import Label
     from geoloc_core.simulation.render.renderer import render_aerial
     from geoloc_core.simulation.trajectory import make_trajectory
+    from geoloc_core.simulation.world import write_geotiff
 
     world = world_from_footprints(HELSINKI, 1, half_extent=160.0, ground_gsd=0.25)
     assert '© OpenStreetMap contributors' in world.attribution
     assert world.city.half_extent == world.ground.half_extent == 160.0
     grid = Grid((0.0, 0.0), 0.5, 600, 520)
-    _, labels = render_aerial(world.aerial_scene(), grid, 1, with_labels=True)
+    image, labels = render_aerial(world.aerial_scene(), grid, 1, with_labels=True)
 
     def label_at(lat, lon):
         x, y, _ = EnuFrame(world.datum).enu_from_geodetic(lat, lon, 0.0)
@@ -308,6 +310,9 @@ def test_a_real_place_is_rendered_where_it_is():
 
     assert label_at(60.167546, 24.947555) in (Label.GRASS, Label.TREE, Label.PAVEMENT)
     assert label_at(60.16700, 24.94610) is Label.ROOF
+    path = tmp_path / 'map.tif'
+    write_geotiff(path, image, grid, world.datum, world.attribution)
+    assert '© OpenStreetMap contributors' in open_map(path).info.attribution
     drive = make_trajectory(world.city, 3, 20.0)
     assert np.abs(drive.xyz[:, :2]).max() < 160.0
     # One drives on roads.
