@@ -17,7 +17,6 @@ Array = NDArray[np.float64]
 _LEVELS = 12
 # Samples along the longer side of what a pixel sees of the ground.
 _TAPS = 4
-_VEGETATION = (Label.GRASS, Label.TREE)
 _GRASS = int(Label.GRASS)
 
 
@@ -79,7 +78,9 @@ class Ground:
         self.gsd = 2 * half_extent / side
         base = np.empty((side, side, 4), np.uint8)
         base[..., :3] = canvas
-        base[..., 3] = np.where(np.isin(classes, _VEGETATION), 255, 0)
+        grows = np.logical_or(classes == Label.GRASS, classes == Label.TREE)
+        # Booleans seen as bytes: a large city leaves no room for wider temporaries.
+        np.multiply(grows.view(np.uint8), 255, out=base[..., 3], dtype=np.uint8)
         levels: list[NDArray[np.uint8]] = [base]
         while len(levels) < _LEVELS and len(levels[-1]) >= 8:
             half = len(levels[-1]) // 2

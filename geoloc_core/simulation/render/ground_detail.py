@@ -74,10 +74,10 @@ def _asphalt(x: float, y: float, w: float, seed: int) -> float:
         soft = max(0.04, 0.3 * w)
         tone += 0.10 * smoothstep(0.55 - soft, 0.55 + soft, p)
         tone -= 0.12 * smoothstep(0.62 - soft, 0.62 + soft, -p)
-    if w < 0.25 and b > 0.1:
+    if w < 0.25 and b > 0.15:
         n = abs(d + 0.4 * e + 0.2 * f + 0.1 * g)
-        line = 1.0 - smoothstep(0.004, 0.016 + 0.45 * w, n)
-        tone -= 0.5 * smoothstep(0.1, 0.4, b) * line * 0.02 / max(0.02, w)
+        line = 1.0 - smoothstep(0.003, 0.012 + 0.45 * w, n)
+        tone -= 0.36 * smoothstep(0.15, 0.5, b) * line * 0.02 / max(0.02, w)
     tone -= 0.22 * _spots(x, y, w, 2.9, 0.14, seed + 40)
     return 1.0 + tone
 
@@ -90,7 +90,7 @@ def _paving(x: float, y: float, w: float, seed: int) -> float:
     tone += 0.06 * _octave(x, y, w, 0.71, seed + 4) + 0.055 * _octave(x, y, w, 0.3, seed + 5)
     tone += 0.055 * _octave(x, y, w, 0.12, seed + 6) + 0.09 * _octave(x, y, w, 0.047, seed + 7)
     tone += 0.13 * _octave(x, y, w, 0.019, seed + 8)
-    return 1.0 + tone - 0.21 * _spots(x, y, w, 0.31, 0.10, seed + 20)
+    return 1.0 + tone - 0.16 * _spots(x, y, w, 0.17, 0.05, seed + 20)
 
 
 @kernel
@@ -102,7 +102,7 @@ def _grass(x: float, y: float, w: float, seed: int) -> Rgb:
     d = _octave(x, y, w, 2.1, seed + 3)
     e = _octave(x, y, w, 0.87, seed + 4)
     f = _octave(x, y, w, 0.37, seed + 5)
-    dry = 0.55 * a + 0.45 * b + 0.36 * c + 0.26 * d
+    dry = 0.42 * a + 0.34 * b + 0.28 * c + 0.2 * d
     tone = 0.05 * b + 0.08 * c + 0.10 * d + 0.13 * e + 0.13 * f
     tone += 0.14 * _octave(x, y, w, 0.16, seed + 6) + 0.18 * _octave(x, y, w, 0.075, seed + 7)
     if w < 0.04:
@@ -111,8 +111,8 @@ def _grass(x: float, y: float, w: float, seed: int) -> Rgb:
         k = 1.0 - 0.5 * turn * turn
         p, q = k * x - s * y, s * x + k * y
         tone += kept(0.032, w) * 0.34 * gradient_noise(p / 0.018, q / 0.085, seed + 8)
-    bare = smoothstep(0.5, 0.85, 0.4 * b + c + 0.6 * d + 0.3 * e)
-    red = (1.0 + 0.30 * dry + tone) * (1.0 + 0.22 * bare)
+    bare = smoothstep(0.55, 0.95, 0.4 * b + c + 0.6 * d + 0.3 * e)
+    red = (1.0 + 0.30 * dry + tone) * (1.0 + 0.18 * bare)
     green = 1.0 + 0.10 * dry + tone
     blue = (1.0 - 0.06 * dry + 0.8 * tone) * (1.0 + 0.05 * bare)
     # A daisy here and there.
