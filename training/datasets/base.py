@@ -60,13 +60,14 @@ class AbstractDataset(ABC):
     def __new__(cls, *args: object, **options: object) -> 'AbstractDataset':
         """Remembers how it was opened: a cache must tell one protocol from another."""
         self = super().__new__(cls)
-        self._opened = repr((cls.__qualname__, args, sorted(options.items())))
+        # Put into words only when asked for: an option may be a table of a million numbers.
+        self._opened = (cls.__qualname__, args, sorted(options.items()))
         return self
 
     @property
     def opened(self) -> str:
         """How it was opened, in words that differ whenever samples may differ."""
-        return self._opened
+        return repr(self._opened)
 
     def __init__(self, root: Path | str, split: str, *, seed: int = 0) -> None:
         """Checks that the folder is there.

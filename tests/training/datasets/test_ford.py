@@ -25,6 +25,7 @@ LINE = f'1509000000000000.png {np.cos(HALF)} 0 0 {np.sin(HALF)} 42.2943 -83.2101
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     """(root, shots) of the compass plain in Ford's layout."""
+    pytest.importorskip('embreex')
     root = tmp_path_factory.mktemp('ford')
     return root, write_compass(FordWriter(root), size=(414, 215))
 

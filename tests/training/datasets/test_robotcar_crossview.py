@@ -22,8 +22,9 @@ PLACE = (620000.25, 5735500.5)
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     """(root, shots) of the compass plain in RobotCar's cross-view layout."""
+    pytest.importorskip('embreex')
     root = tmp_path_factory.mktemp('robotcar')
-    return root, write_compass(RobotCarWriter(root), size=(300, 200))
+    return root, write_compass(RobotCarWriter(root), size=(240, 160))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ SIZE = (256, 192)
 @pytest.fixture(scope='module')
 def world(tmp_path_factory):
     """(root, shots) of the compass plain in RobotCar's RGB-D layout."""
+    pytest.importorskip('embreex')
     root = tmp_path_factory.mktemp('robotcar-rgbd')
     writer = RobotCarRgbdWriter(root)
     shots = [
