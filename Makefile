@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ bench-node: $(VENV)/.test  ## Node overhead, lost frames on the wire, map crops
 
 bench-loading: $(VENV)/.test  ## Samples a second that the loader gives, from files and from its cache
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.loading
+
+bench-world: $(VENV)/.test  ## Panoramas a second, and a rendered data set of 2,000 pairs
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.world
 
 lock:  ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.10 setup.py --all-extras \

@@ -205,7 +205,7 @@ class _Page:
             ) from error
         self._figure = Figure(figsize=(_WIDTH / 100, _HEIGHT / 100), dpi=100)
         self._figure.set_facecolor(_BACKGROUND)
-        self._canvas = FigureCanvasAgg(self._figure)
+        self._canvas: Any = FigureCanvasAgg(self._figure)
         self._top = 0.0
 
     def down(self, pixels: float) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.geometry.grid import Grid
@@ -118,12 +119,11 @@ class Studio(ABC):
             tilt_rpy=own.tilt_rpy,
         )
         rig = self._rig
-        T_map_tilted = place.T_map_base @ day.T_base_tilted
         scene = self.moving(scene, day, place)
-        picture = render(scene, rig.camera, T_map_tilted @ rig.T_base_camera)
+        picture = render(scene, rig.camera, place.T_map_base @ self._mount(day))
         depth_m = picture.depth_m
         if self._writer.DEPTH:
-            depth_m = self.depth(scene, T_map_tilted, place)
+            depth_m = self.depth(scene, place)
         self._writer.write(
             Shot(
                 index=place.index,
@@ -143,14 +143,25 @@ class Studio(ABC):
             aerial,
         )
 
-    def depth(self, scene: Scene, T_map_base: Array, place: Place) -> NDArray[np.float32]:
+    def _mount(self, day: GroundDay) -> Array:
+        """T_base_camera (4, 4), tilted about the camera's centre: labels know its place.
+
+        Outdoors they do not know its tilt, as nobody's do. A hand-held camera needs none: its
+        poses are free anyway, and exact.
+        """
+        T = self._rig.T_base_camera
+        if self._writer.INDOOR:
+            return T
+        return se3.make(day.T_base_tilted[:3, :3] @ T[:3, :3], T[:3, 3])
+
+    def depth(self, scene: Scene, place: Place) -> NDArray[np.float32]:
         """What the depth sensor of the rig reports: the truth, or with a Kinect's faults."""
         sensor = self._rig.depth or self._rig
-        view = render(scene, sensor.camera, T_map_base @ sensor.T_base_camera)
+        view = render(scene, sensor.camera, place.T_map_base @ sensor.T_base_camera)
         # Outdoors a structured pattern is not seen; the lidars of such layouts are their writers'.
-        indoors = self._writer.INDOOR and isinstance(sensor.camera, PinholeCamera)
-        if self._conditions == Conditions() or not indoors:
+        if self._conditions == Conditions() or not self._writer.INDOOR:
             return view.depth_m
+        assert isinstance(sensor.camera, PinholeCamera)
         return measure_depth(
             DEPTH_MODELS['structured_light'],
             view.depth_m,
