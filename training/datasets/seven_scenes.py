@@ -25,6 +25,7 @@ from training.datasets.sample import Sample
 from training.datasets.seven_scenes_files import (
     CALIBRATIONS,
     Frame,
+    FRAMES_A_SEQUENCE,
     is_flat,
     list_frames,
     LISTS,
@@ -136,6 +137,12 @@ class SevenScenes(AbstractDataset):
             self._missing.append(f'{folder}: {len(incomplete) - 3} more frames are not whole')
         if not frames:
             self._missing.append(f'{folder} holds no whole frame: unpack its archive here')
+        published = FRAMES_A_SEQUENCE.get(folder.parent.name.lower(), 0)
+        if 0 < len(frames) + len(incomplete) < published:
+            self._missing.append(
+                f'{folder} holds {len(frames) + len(incomplete)} of {published} frames: unpack '
+                'its archive again'
+            )
         split = self.split
         if split == 'test' and test == 0.0:
             split = 'all'

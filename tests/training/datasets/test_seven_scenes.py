@@ -38,7 +38,7 @@ def write_frame(folder, number, T=None, *, grey=100, depth_mm=1500, colour='colo
 
 @pytest.fixture
 def scene(tmp_path):
-    root = tmp_path / 'heads'
+    root = tmp_path / 'hall'
     for sequence in (1, 2):
         for number in range(20):
             write_frame(root / f'seq-{sequence:02d}', number)
@@ -67,7 +67,7 @@ def test_scenes_beside_each_other_keep_their_names(scene):
         (scene.parent / 'stairs' / name).write_bytes(b'sequence2\r\n')
     write_frame(scene.parent / 'stairs' / 'seq-02', 7, colour='color.jpg')
     keys = SevenScenes(scene.parent, 'train', validation=0.0).keys
-    assert 'heads/seq-02/frame-000000' in keys and keys[-1] == 'stairs/seq-02/frame-000007'
+    assert 'hall/seq-02/frame-000000' in keys and keys[-1] == 'stairs/seq-02/frame-000007'
 
 
 def test_depth_is_metres_and_both_kinds_of_nothing_are_nan(scene):
@@ -154,12 +154,14 @@ def test_a_folder_of_frames_is_split_by_stretches(tmp_path):
 
 
 def test_reduced_lists_are_told(scene, caplog):
+    scene = scene.rename(scene.parent / 'heads')
     (scene / 'TestSplit.txt').unlink()
     (scene / 'test_split.txt').write_text('# sequence1\nsequence2\n')
     dataset = SevenScenes(scene, 'test')
     assert dataset.keys[0] == 'seq-02/frame-000000'
     assert 'leaves out the sequences [1]' in dataset.missing()[0]
     assert 'not comparable' in caplog.text
+    assert 'seq-02 holds 20 of 1000 frames' in dataset.missing()[1]
 
 
 @pytest.mark.parametrize(
