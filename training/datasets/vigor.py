@@ -97,7 +97,8 @@ class Vigor(AbstractDataset):
             split: 'train', 'val' or 'test'.
             seed: Of the draws of orientation.
             protocol: One of `PROTOCOLS`: area, and how well the heading is known.
-            cities: A selection of the protocol's cities; None for all of them.
+            cities: A selection of the protocol's cities; None for all of which there is any
+                trace on disk (`missing` and the protocol's name tell of the others).
             labels: 'corrected', 'original' (the first release), or 'gps' (from the names).
             gsd: 'city' for the published m/px of each city, 'mercator' for Web Mercator's at the
                 tile's latitude.
@@ -121,7 +122,9 @@ class Vigor(AbstractDataset):
                 raise ConfigError(f'VIGOR has no {name} {value!r}: choose one of {allowed}')
         self.area, self.orientation = protocol.rsplit(' ', 1)
         whole, self.stem = _DIVISIONS[self.area, 'test' if split == 'test' else 'train']
-        chosen = whole if cities is None else tuple(cities)
+        here = tuple(city for city in whole if self._has_trace_of(city)) or whole
+        self.left_out = tuple(city for city in whole if cities is None and city not in here)
+        chosen = here if cities is None else tuple(cities)
         if not chosen or not set(chosen) <= set(whole):
             raise ConfigError(
                 f'VIGOR {self.area} {split} has the cities {whole}: {chosen} is no selection of '
@@ -150,6 +153,11 @@ class Vigor(AbstractDataset):
             for folder in vigor_labels.SPLIT_FOLDERS
             for city in CITIES
         )
+
+    def _has_trace_of(self, city: str) -> bool:
+        """Whether anything of a city lies on disk: then all of it must."""
+        folders = ('', *vigor_labels.SPLIT_FOLDERS)
+        return any((self.root / folder / city).is_dir() for folder in folders)
 
     # ---- labels ----
 
@@ -224,8 +232,11 @@ class Vigor(AbstractDataset):
     def protocol(self) -> Protocol:
         """The rules, with the bounds of the city with the largest tiles."""
         half_m = _HALF_QUARTER_PX * max(GSD_640[city] for city in self.cities)
+        whole = _DIVISIONS[self.area, 'test' if self.split == 'test' else 'train'][0]
+        # A figure of some of the cities must not pass for one of all.
+        part = '' if self.cities == whole else f' ({", ".join(self.cities)} only)'
         return Protocol(
-            f'{self.area} {self.orientation}',
+            f'{self.area} {self.orientation}{part}',
             half_m,
             half_m,
             _HALF_YAW[self.orientation],
@@ -344,7 +355,11 @@ class Vigor(AbstractDataset):
 
     def missing(self) -> Sequence[str]:
         """Label files, panoramas and tiles of this split that are not there."""
-        found = []
+        found = [
+            f'{city}: nothing of it lies in {self.root}; the protocol has it: put its folder and '
+            'its labels there'
+            for city in self.left_out
+        ]
         for city in self.cities:
             try:
                 labels = self._parts[self.cities.index(city)]

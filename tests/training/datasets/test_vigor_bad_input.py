@@ -52,13 +52,26 @@ def test_recognises_whole_and_partial_trees(root, tmp_path_factory):
 
 
 def test_absent_label_file_names_every_place_looked_in(root):
+    (root / 'NewYork' / 'panorama').mkdir(parents=True)
     with pytest.raises(DataError, match='no corrected labels of NewYork') as error:
         len(Vigor(root, 'test'))
     for folder in ('splits', 'splits_new', 'splits__corrected'):
         for suffix in ('', '__corrected'):
             assert f'{folder}/NewYork/{STEM}{suffix}.txt' in str(error.value)
     missing = Vigor(root, 'test').missing()
-    assert len(missing) == 3 and all('no corrected labels' in text for text in missing)
+    assert sum('no corrected labels of NewYork' in text for text in missing) == 1
+
+
+def test_cities_of_which_there_is_no_trace_are_left_out_and_told(root):
+    data = Vigor(root, 'test')
+    assert data.cities == ('Seattle',) and len(data) == 4
+    assert data.protocol.name == 'same-area aligned (Seattle only)'
+    missing = data.missing()
+    assert [text.split(':')[0] for text in missing] == ['NewYork', 'SanFrancisco', 'Chicago']
+    # Who asks for a city by name must have it.
+    with pytest.raises(DataError, match='no corrected labels of Chicago'):
+        len(Vigor(root, 'test', cities=['Seattle', 'Chicago']))
+    assert not open_seattle(root).missing()
 
 
 def test_label_outside_its_tile(root):
