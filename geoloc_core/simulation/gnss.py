@@ -117,7 +117,9 @@ def gnss_record(
     """
     rng = np.random.default_rng([seed, 50])
     times = sample_times(trajectory, model.rate_hz)
-    antenna = np.array([se3.transform(trajectory.at(t), model.antenna_in_base) for t in times])
+    attitudes = trajectory.sample(trajectory.rpy, times)
+    arm = np.array([se3.rotation_from_rpy(*rpy) @ model.antenna_in_base for rpy in attitudes])
+    antenna = trajectory.sample(trajectory.xyz, times) + arm
     if model.multipath:
         solver = _SkySolver(model, frame, seed, buildings)
         found = solver.solve(rng, times, antenna)

@@ -122,7 +122,8 @@ def test_every_turn_has_a_scale_of_its_own(trajectory):
     np.testing.assert_allclose(reported[straight], true[straight], atol=1e-4)
 
 
-def test_biases_walk_as_stated(trajectory):
+def test_biases_walk_as_stated():
+    trajectory = make_trajectory(make_city(2, 160.0, 3), 4, 65.0)
     quiet = dict(gyro_std=0.0, accel_std=0.0)
     still = np.array([s.angular for s in imu_samples(trajectory, ImuModel(**quiet), 0)])
     walks = []
