@@ -6,8 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
+from geoloc_core.bags.reader import BagReader
 from geoloc_core.errors import DataError
-from geoloc_core.geometry import se3
+from geoloc_core.geometry import angles, se3
+from geoloc_core.geometry.geodesy import Datum, EnuFrame
+from geoloc_core.messages.conversions import gnss_from_fix, transform_from_pose
 from training.datasets.gnss_labels import Fixes, GnssLabels, NS, Odometry
 
 ARM = np.array([-0.4, 0.25])
@@ -111,3 +114,40 @@ def test_gaps_are_not_bridged():
     np.testing.assert_array_equal(one.covers(stamps[:2]), [True, False])
     with pytest.raises(DataError, match='not one fix'):
         GnssLabels(Fixes(stamps[:0], np.zeros((0, 2)), cov[:0], np.zeros(2)))
+
+
+def test_a_real_robots_two_yaws_agree(real_data):
+    """Odometry laid over the fixes, and the course of the fixes alone: a real Husky outdoors."""
+    pytest.importorskip('rosbags')
+    path = real_data('rosbags_real', 'rl_test1.bag')
+    fixes, poses = [], []
+    with BagReader(path) as reader:
+        for item in reader.messages(['/fix', '/husky_velocity_controller/odom']):
+            if item.topic == '/fix':
+                fixes.append(gnss_from_fix(item.message))
+            else:
+                pose = se3.planar(transform_from_pose(item.message.pose.pose))
+                poses.append((item.stamp_ns, *pose))
+    frame = EnuFrame(Datum(fixes[0].lat_deg, fixes[0].lon_deg, fixes[0].alt_m))
+    place = np.array([[f.lat_deg, f.lon_deg, f.alt_m] for f in fixes])
+    received = Fixes(
+        np.array([f.stamp_ns for f in fixes]),
+        frame.enu_from_geodetic(*place.T)[:, :2],
+        np.array([f.cov_enu[:2, :2] for f in fixes]),
+        np.zeros(2),
+    )
+    track = np.array([p[1:] for p in poses])
+    track[:, 2] = np.unwrap(track[:, 2])
+    stamps = np.array([p[0] for p in poses])
+    both = GnssLabels(received, Odometry(stamps, track)), GnssLabels(received)
+    sigmas = []
+    for second in range(10, 230, 20):
+        laid, course = (labels.at(int(stamps[0]) + second * NS) for labels in both)
+        assert laid.knows_yaw and course.knows_yaw
+        assert np.degrees(np.sqrt(laid.cov[5, 5])) < 5.0
+        off = angles.difference(se3.yaw_of(laid.T_map_base), se3.yaw_of(course.T_map_base))
+        sigmas.append(off / np.sqrt(laid.cov[5, 5] + course.cov[5, 5]))
+    assert np.sqrt(np.mean(np.square(sigmas))) < 1.3 and np.abs(sigmas).max() < 3.0
+    # Standing still there is no course, but odometry remembers.
+    laid, course = (labels.at(int(stamps[0]) + 240 * NS) for labels in both)
+    assert laid.knows_yaw and not course.knows_yaw
