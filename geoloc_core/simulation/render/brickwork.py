@@ -39,6 +39,16 @@ def plaster_tone(s: float, z: float, ws: float, wz: float, seed: int) -> float:
 
 
 @kernel
+def indoor_tone(s: float, z: float, w: float, seed: int) -> float:
+    """Factor of painted walls and ceilings of rooms: no rain, little dirt, the roller's grain."""
+    f = 1.0 + 0.025 * fbm(s, z, w, 1.9, 4, 2.4, 0.8, seed)
+    part = kept(0.012, w)
+    if part > 0.0:
+        f += 0.05 * part * gradient_noise(s / 0.012, z / 0.012, seed + 8)
+    return f
+
+
+@kernel
 def brick_tone(s: float, z: float, ws: float, wz: float, seed: int) -> tuple[float, float]:
     """Factor of bricks in a running bond, and the share of joints in the pixel."""
     row = floor(z / _COURSE_M)
@@ -104,9 +114,11 @@ def board_tone(s: float, t: float, w: float, seed: int) -> float:
     start = 1.7 * uniform(row, 3, seed)
     own = 2.0 * uniform(row, floor((s + start) / 1.7), seed + 70) - 1.0
     grain = fbm(s * 0.12, t, w, 0.05, 3, 2.2, 0.8, seed + 80 + row)
-    joint = pulse(t / 0.12 + 0.02, w / 0.12, 0.04)
-    joint = max(joint, pulse((s + start) / 1.7, w / 1.7, 0.004))
-    return (1.0 + 0.14 * own * kept(0.12, w) + 0.14 * grain) * (1.0 - 0.6 * min(joint, 1.0))
+    # Joints are drawn a little softer than they are: seen flat they would break into dashes.
+    soft = 1.5 * w
+    joint = pulse(t / 0.12 + 0.02, soft / 0.12, 0.04)
+    joint = max(joint, pulse((s + start) / 1.7, soft / 1.7, 0.004))
+    return (1.0 + 0.12 * own * kept(0.12, w) + 0.10 * grain) * (1.0 - 0.45 * min(joint, 1.0))
 
 
 @kernel

@@ -315,7 +315,7 @@ def facade(
         look = _mix(look, 176.0, 173.0, 167.0, 0.0, 0.9 * small * ledge * inside)
     if has_balcony:
         near = y if y < FLOOR_M - 0.7 else y - FLOOR_M
-        if near >= -0.1 or j < floors - 1:
+        if y < FLOOR_M - 0.7 or j < floors - 1:
             out = _balcony(look, u * pitch, near, ws, wz, pitch, column >> 3)
             k = small * inside
             look = (

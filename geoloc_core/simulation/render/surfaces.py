@@ -12,8 +12,8 @@ from geoloc_core.simulation.render.brickwork import (
     board_tone,
     brick_tone,
     flat_roof_tone,
+    indoor_tone,
     leaves_tone,
-    plaster_tone,
     tile_tone,
 )
 from geoloc_core.simulation.render.facades import facade
@@ -199,7 +199,7 @@ def surface_look(
     elif material == _LAMP:
         f, glow, warm = 1.0, 2.0 * night, 0.5
     elif material == _INTERIOR:
-        f = plaster_tone(p, q + 9.0, w, w, seed + 300)
+        f = indoor_tone(p, q, w, seed + 300)
     elif material == _METAL:
         f = 1.0 + 0.02 * fbm(p, q, w, 0.9, 3, 2.3, 0.7, seed + 310)
         # Dirt of the road on the lower parts.
