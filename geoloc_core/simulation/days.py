@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A world on a drawn day: as the robot meets it, and as the aerial camera saw it.
 
-conditions = parse_conditions('hard')
-day = draw_ground(conditions, seed, index)
-T_map_camera = T_map_base @ day.T_base_tilted @ T_base_camera
-rendering = render(ground_scene(world, day), camera, T_map_camera)
-image = expose(rendering.image, day, index, rendering.range_m, camera)
+Example::
+
+    conditions = parse_conditions('hard')
+    day = draw_ground(conditions, seed, index)
+    T_map_camera = T_map_base @ day.T_base_tilted @ T_base_camera
+    scene = moving_scene(ground_scene(world, day), world, day, seed, t, ego_xy)
+    rendering = render(scene, camera, T_map_camera)
+    image = expose(rendering.image, day, index, rendering.range_m, camera)
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +19,9 @@ from numpy.typing import NDArray
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.aerial import develop
 from geoloc_core.simulation.changes import changed_city
+from geoloc_core.simulation.city.traffic import traffic
 from geoloc_core.simulation.draws import AerialDay, draw_aerial, draw_ground, GroundDay
+from geoloc_core.simulation.mesh import traffic_mesh
 from geoloc_core.simulation.render.appearance import Appearance
 from geoloc_core.simulation.render.renderer import render_aerial
 from geoloc_core.simulation.render.scene import Scene
@@ -32,6 +37,7 @@ __all__ = [
     'draw_aerial',
     'draw_ground',
     'ground_scene',
+    'moving_scene',
 ]
 
 
@@ -64,6 +70,30 @@ def ground_scene(world: World, day: GroundDay) -> Scene:
         The scene; build it once for a drive, it is the costly part.
     """
     return world.scene(_with_lamps(world, day.appearance))
+
+
+def moving_scene(
+    scene: Scene, world: World, day: GroundDay, seed: int, t: float, ego_xy: tuple[float, float]
+) -> Scene:
+    """The scene with the cars and people that the day sends through it at a moment.
+
+    Args:
+        scene: `ground_scene(world, day)`; not changed.
+        world: The place.
+        day: How many there are.
+        seed: Of who goes where; one for a drive, so that all move smoothly.
+        t: Time, s.
+        ego_xy: Place of the robot, m; nobody comes within a few metres of it.
+
+    Returns:
+        The scene with them, or the same one if the day has none.
+    """
+    if not (day.cars_per_km or day.people_per_km):
+        return scene
+    cars, people = traffic(
+        world.city, seed, t, ego_xy, cars_per_km=day.cars_per_km, people_per_km=day.people_per_km
+    )
+    return scene.with_traffic(traffic_mesh(cars, people))
 
 
 def aerial_scene(world: World, day: AerialDay) -> Scene:

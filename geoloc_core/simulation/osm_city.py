@@ -61,7 +61,7 @@ _FLATS: tuple[Rgb, ...] = (
     (158, 154, 148),
     (104, 106, 108),
     (142, 88, 70),
-    (96, 128, 116),
+    (104, 124, 114),
     (66, 68, 74),
 )
 # Ways for walking and driving that are no streets: width, m, and surface.

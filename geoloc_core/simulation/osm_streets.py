@@ -2,8 +2,8 @@
 """From OpenStreetMap's ways to a graph of streets that can be driven.
 
 Ways are cut where they share a node; bends are joined to one street; junctions closer together
-than a car needs to turn become one; of two carriageways of one road the greater
-stays. The largest connected part is kept.
+than a car needs to turn become one; of two carriageways of one road the greater stays.
+The largest connected part is kept.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,8 @@ DRIVABLE = {
 }  # fmt: skip
 _RANK = {kind: rank for rank, kind in enumerate(DRIVABLE)}
 _SHORTEST_M = 26.0
+# Streets end so far inside the square: a route must not leave it.
+_RIM_M = 3.0
 # Two ways between the same junctions, nowhere farther apart than this, are one road.
 _BESIDE_M = 24.0
 # Ends this close are one node: digits get lost between programs.
@@ -88,7 +90,7 @@ def build_streets(
     Returns:
         Junctions (J, 2), streets, and the lines of ways that found no place in the graph.
     """
-    edges, count = _split(list(shapes), half_extent - 1.0)
+    edges, count = _split(list(shapes), half_extent - _RIM_M)
     beside: list[Edge] = []
     for _ in range(20):
         before = [(e.a, e.b, len(e.points)) for e in edges]

@@ -14,7 +14,7 @@ from geoloc_core.simulation.aerial import develop
 from geoloc_core.simulation.changes import changed_city
 from geoloc_core.simulation.city import Building, Car, City, Furniture, Tree
 from geoloc_core.simulation.conditions import Conditions, PRESETS
-from geoloc_core.simulation.days import aerial_scene, aerial_view, ground_scene
+from geoloc_core.simulation.days import aerial_scene, aerial_view, ground_scene, moving_scene
 from geoloc_core.simulation.draws import AerialDay, draw_aerial, draw_ground, GroundDay
 from geoloc_core.simulation.ground import paint_ground
 from geoloc_core.simulation.render.facades import Facades
@@ -288,3 +288,20 @@ def test_traffic_is_as_dense_as_the_day_says(small_world):
     few, many = count(5, 20), count(20, 80)
     assert (few > 0).all() and (many > 2 * few).all()
     assert 0.3 * 20 < many[0] < 1.5 * 20 and 0.4 * 80 < many[1] < 1.5 * 80
+
+
+def test_moving_traffic_is_seen_and_leaves_the_city_as_it_was(small_world):
+    day = replace(GroundDay(0, 0), cars_per_km=40.0, people_per_km=100.0)
+    scene = ground_scene(small_world, day)
+    grid = Grid((0.0, 0.0), 0.4, 380, 360)
+    seen = {}
+    for t in (None, 4.0, 9.0):
+        now = scene if t is None else moving_scene(scene, small_world, day, 1, t, (0.0, 0.0))
+        seen[t] = render_aerial(now, grid, 1, with_labels=True)[1]
+    movers = (Label.VEHICLE, Label.PERSON)
+    counts = {t: np.isin(labels, movers).sum() for t, labels in seen.items()}
+    assert counts[4.0] > counts[None] + 50
+    assert not np.array_equal(seen[4.0], seen[9.0])
+    still = ~np.isin(seen[4.0], movers)
+    assert (seen[4.0] == seen[None])[still].all()
+    assert moving_scene(scene, small_world, GroundDay(0, 0), 1, 4.0, (0.0, 0.0)) is scene
