@@ -168,6 +168,17 @@ class Drive:
         view = aerial_view(self.world, self.flight, aerial_grid(self.world, gsd), workers)
         return view.image, view.grid
 
+    @property
+    def T_base_camera(self) -> Array:
+        """Where the camera really is, (4, 4): the mount, bent about its centre by the day's tilt.
+
+        `rig.T_base_camera` is what the robot believes.
+        """
+        T = self.rig.T_base_camera
+        if self.day is None:
+            return T
+        return se3.make(self.day.T_base_tilted[:3, :3] @ T[:3, :3], T[:3, 3])
+
     def frames(self, workers: int | None = None) -> Iterator[tuple[int, DriveFrame]]:
         """Renders the drive's pictures, in order.
 
@@ -207,9 +218,8 @@ class Drive:
     def _shoot(self, scene: Scene, i: int, t: float) -> DriveFrame:
         """Picture number i, at time t."""
         T_map_base = self.trajectory.at(t)
-        T_map_camera = T_map_base @ self.rig.T_base_camera
+        T_map_camera = T_map_base @ self.T_base_camera
         if self.day is not None:
-            T_map_camera = T_map_base @ self.day.T_base_tilted @ self.rig.T_base_camera
             scene = self._with_traffic(scene, t, T_map_base)
         noise_seed = (self.seed << 20) + i
         truth = render(scene, self.rig.camera, T_map_camera, noise_seed=noise_seed)

@@ -81,7 +81,9 @@ def test_tilt_turns_the_camera_and_not_the_truth(small_world):
     # Looking 5 degrees further down, the same ground is 220 px * tan(5 deg) higher.
     sky = [(f.truth.labels == Label.SKY).any(axis=1).sum() for f in (a, b)]
     assert 12 <= sky[0] - sky[1] <= 30
-    assert drive.day.T_base_tilted == pytest.approx(se3.from_xyz_rpy(0, 0, 0, 0, np.radians(5), 0))
+    turned = drive.T_base_camera @ se3.inverse(drive.rig.T_base_camera)
+    np.testing.assert_allclose(se3.rpy_from(turned), (0, np.radians(5), 0), atol=1e-9)
+    np.testing.assert_allclose(drive.T_base_camera[:3, 3], drive.rig.T_base_camera[:3, 3])
 
 
 def test_traffic_moves_and_keeps_clear_of_the_robot(small_world):
