@@ -76,6 +76,8 @@ class Blocks:
         use = _uses(rng, shapes, room.half)
         if plaza is not None:
             use[self.index_at(plaza)] = 'square' if rng.random() < 0.6 else 'park'
+        # One side of the city's rim is where its halls stand.
+        self._halls = float(rng.uniform(0, 2 * np.pi)) if len(outlines) > 6 else None
         self.blocks = [
             Block(o, use[i], middle, radius, rim)
             for i, (o, middle, radius, rim) in enumerate(shapes)
@@ -102,7 +104,14 @@ class Blocks:
     def use_at(self, xy: ArrayLike) -> str:
         """Use of the block at a place; the empty word on a street or outside."""
         i = self.index_at(xy)
-        return self.blocks[i].use if i >= 0 else ''
+        if i < 0:
+            return ''
+        block = self.blocks[i]
+        if block.is_rim and block.use == 'houses' and self._halls is not None:
+            x, y = np.asarray(xy, np.float64)
+            turn = (np.arctan2(y, x) - self._halls + np.pi) % (2 * np.pi) - np.pi
+            return 'industry' if abs(turn) < 0.55 else 'houses'
+        return block.use
 
     def areas(self) -> list[Area]:
         """The blocks' own ground."""
@@ -140,9 +149,11 @@ def _uses(
     give('park', 1 if few else max(1, len(inner) // 9), 1200, 16000)
     give('market', 0 if few else max(1, len(inner) // 18), 2200, 12000)
     if not few:
+        # Never all of the land around a city.
         rims = [i for i, s in enumerate(shapes) if s[3] and s[2] > 22]
-        for i in rng.permutation(rims)[: max(1, len(rims) // 4)]:
-            use[int(i)] = 'industry'
+        for i in rng.permutation(rims)[: len(rims) // 4]:
+            if area_of(shapes[int(i)][0]) < 0.1 * (2 * half) ** 2:
+                use[int(i)] = 'industry'
         give('industry', len(inner) // 16, 3500, 20000)
         give('flats', max(1, len(inner) // 7), 2500, 20000)
     return use

@@ -26,10 +26,14 @@ def build_blocks(rng: np.random.Generator, site: Site, blocks: Blocks, junctions
         blocks: Uses of the blocks.
         junctions: (J, 2).
     """
-    for block in blocks.blocks:
-        if block.use == 'square':
+    order = {'square': 0, 'park': 1, 'centre': 2}
+    likely = [b for b in blocks.blocks if b.use in order and not b.is_rim]
+    for block in sorted(likely, key=lambda b: (order[b.use], -b.radius)):
+        # Every square may have its church; elsewhere one is built only if there is none yet.
+        if block.use == 'square' or not site.buildings:
             _landmark(rng, site, block)
-        elif block.use == 'market':
+    for block in blocks.blocks:
+        if block.use == 'market':
             _market(rng, site, block)
     _corners(rng, site, blocks, junctions)
     for street in site.streets:
@@ -245,7 +249,7 @@ def _corners(rng: np.random.Generator, site: Site, blocks: Blocks, junctions: Ar
 
 
 def _landmark(rng: np.random.Generator, site: Site, block: Block) -> None:
-    """A church on a square, if the square is large enough."""
+    """A church, if the block is large enough."""
     yaw = float(rng.uniform(0, 2 * np.pi))
     for shift in np.concatenate([np.zeros((1, 2)), rng.uniform(-0.4, 0.4, (8, 2))]):
         frame = Frame(block.middle + shift * block.radius, np.array([np.cos(yaw), np.sin(yaw)]))

@@ -26,6 +26,35 @@ def lay_out_parks(rng: np.random.Generator, site: Site, blocks: Blocks) -> None:
             _square(rng, site, block)
 
 
+def lay_out_rim(rng: np.random.Generator, site: Site) -> None:
+    """Fields and groves where the city ends, on ground that nothing else has taken."""
+    half = site.room.half
+    yaw = float(rng.uniform(0, np.pi))
+    for _ in range(round(half / 4)):
+        middle = rng.uniform(-half, half, 2)
+        turn = yaw + float(rng.choice([0.0, np.pi / 2])) + float(rng.normal(0, 0.1))
+        frame = Frame(middle, np.array([np.cos(turn), np.sin(turn)]))
+        long, wide = rng.uniform(26, 70), rng.uniform(18, 40)
+        shape = frame.box(-long / 2, -wide / 2, long, wide)
+        if np.abs(middle).max() > 0.72 * half and site.room.is_free(
+            frame.box(-long / 2 - 5, -wide / 2 - 5, long + 10, wide + 10)
+        ):
+            site.areas.append(Area('field', shape))
+            site.room.take(shape)
+    for _ in range(round(half / 8)):
+        middle = rng.uniform(-half, half, 2)
+        if np.abs(middle).max() < 0.68 * half:
+            continue
+        for spot in middle + rng.normal(0, 7.0, (int(rng.integers(12, 34)), 2)):
+            kind = str(rng.choice(['round', 'round', 'conifer']))
+            radius = (
+                float(rng.uniform(2.0, 3.6)) if kind == 'round' else float(rng.uniform(1.5, 2.4))
+            )
+            if np.abs(spot).max() < half - 3 and site.room.is_point_free(spot, 0.8 * radius):
+                site.trees.append(_tree(rng, spot, radius, kind))
+                site.room.take(_blob(rng, spot, 0.6 * radius, 8))
+
+
 def _blob(rng: np.random.Generator, middle: Array, radius: float, count: int = 24) -> Array:
     """A round shape without symmetry, counter-clockwise (N, 2)."""
     angles = np.arange(count) * 2 * np.pi / count
@@ -64,7 +93,7 @@ def _park(rng: np.random.Generator, site: Site, block: Block) -> None:
         )
     for way in ways:
         line = Polyline(way)
-        site.paths.append(Path(line, float(rng.uniform(1.8, 2.6)), surface))
+        site.paths.append(Path(line, float(rng.uniform(1.8, 2.4)), surface))
         site.room.take_line(way, 2.4)
         for s in np.arange(rng.uniform(4, 9), line.length - 2, 17.0):
             _bench(rng, site, line, float(s), 1.9)
@@ -155,7 +184,7 @@ def plant(
     half = room.half
     barred = Room(half)
     for area in areas:
-        if area.kind in ('square', 'parking', 'asphalt', 'pond', 'playground', 'gravel'):
+        if area.kind in ('square', 'parking', 'asphalt', 'pond', 'playground', 'field'):
             barred.take(area.outline)
     # Woods at the rim and in parks, single trees elsewhere.
     density = cv2.GaussianBlur(rng.random((24, 24)).astype(np.float32), (5, 5), 0)
@@ -168,9 +197,11 @@ def plant(
             continue
         _try_tree(rng, trees, xy, room, barred)
     for area in areas:
-        if area.kind in ('park', 'field'):
+        if area.kind in ('park', 'lawn'):
             low, high = area.outline.min(axis=0), area.outline.max(axis=0)
-            for _ in range(round(abs(area_of(area.outline)) / 45)):
+            for _ in range(
+                round(abs(area_of(area.outline)) / (45 if area.kind == 'park' else 75))
+            ):
                 xy = rng.uniform(low, high)
                 if inside(area.outline, xy):
                     _try_tree(rng, trees, xy, room, barred)

@@ -11,6 +11,12 @@ Array = NDArray[np.float64]
 Points = list[tuple[float, float]]
 
 FLOOR_M = 3.1
+# Patterns of walls that suit a kind of house: some have shops, some balconies, some shutters.
+_TOWN = (0, 1, 3, 3, 4, 4, 7, 8, 10, 10)
+_CORNER = (3, 4, 6, 8, 10)
+_FAMILY = (0, 1, 7, 7)
+_FLATS = (0, 2, 5, 8, 9)
+_TOWER = (5, 6, 9, 11)
 WALLS: tuple[Rgb, ...] = (
     (222, 214, 196), (205, 182, 146), (190, 120, 92), (232, 228, 220), (176, 168, 158),
     (214, 196, 170), (160, 98, 78), (198, 204, 206), (228, 206, 150), (206, 168, 148),
@@ -59,7 +65,7 @@ def row_house(
         footprint=footprint,
         height=eaves(floors) + rng.uniform(-0.4, 0.5) + (0.4 if setback_top else 0.0),
         gable=gable,
-        facade=int(rng.integers(0, 6)),
+        facade=int(rng.choice(_TOWN)),
         wall_rgb=pick(rng, WALLS),
         roof_rgb=pick(rng, FLAT_ROOFS if flat else TILES),
         roof=roof,
@@ -88,7 +94,7 @@ def corner_house(rng: np.random.Generator, corner: Array, one: Array, two: Array
         footprint=np.concatenate([arc, rest]) + 0.4 * (one + two),
         height=eaves(floors, 0.9),
         gable=0.0,
-        facade=int(rng.integers(0, 6)),
+        facade=int(rng.choice(_CORNER)),
         wall_rgb=pick(rng, WALLS),
         roof_rgb=pick(rng, FLAT_ROOFS),
         roof='flat',
@@ -138,7 +144,7 @@ def detached(rng: np.random.Generator, frame: Frame, width: float, depth: float)
         footprint=frame.place(outline),
         height=eaves(floors, 0.3),
         gable=float(slope * span / 2),
-        facade=int(rng.integers(0, 6)),
+        facade=int(rng.choice(_FAMILY)),
         wall_rgb=pick(rng, WALLS),
         roof_rgb=pick(rng, TILES),
         roof=roof,
@@ -193,8 +199,10 @@ def block_of_flats(
         s = rng.uniform(15, 20) / 2
         shapes = [[(-s, 2), (s, 2), (s, 2 + 2 * s), (-s, 2 + 2 * s)]]
     floors = int(rng.integers(9, 17)) if form == 'tower' else int(rng.integers(4, 8))
-    wall, top, facade = pick(rng, WALLS), pick(rng, FLAT_ROOFS), int(rng.integers(0, 6))
-    extras = ('plant', 'balconies') if rng.random() < 0.8 else ('plant',)
+    wall, top = pick(rng, WALLS), pick(rng, FLAT_ROOFS)
+    facade = int(rng.choice(_TOWER if form == 'tower' else _FLATS))
+    # Some patterns have painted balconies already.
+    extras = ('plant', 'balconies') if facade in (0, 8) else ('plant',)
     return [
         Building(frame.place(p), eaves(floors, 0.8), 0.0, facade, wall, top, 'flat', extras=extras)
         for p in shapes
@@ -241,7 +249,7 @@ def church(rng: np.random.Generator, frame: Frame) -> list[Building]:
     nave = [(-12, -5.5), (12, -5.5), (12, 5.5), (-12, 5.5)]
     tower = [(-18, -3), (-12, -3), (-12, 3), (-18, 3)]
     return [
-        piece(nave, high, 6.0, 'gable', int(rng.integers(0, 6))),
+        piece(nave, high, 6.0, 'gable', 0),
         piece(tower, 2.1 * high + 4, 11.0, 'spire'),
         piece(choir, 0.8 * high, 3.0, 'spire'),
     ]

@@ -5,7 +5,7 @@ import numpy as np
 
 from geoloc_core.simulation.city.blocks import Blocks, Site
 from geoloc_core.simulation.city.buildings import build_blocks
-from geoloc_core.simulation.city.green import lay_out_parks
+from geoloc_core.simulation.city.green import lay_out_parks, lay_out_rim
 from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.city.room import Room
 from geoloc_core.simulation.city.street_life import furnish
@@ -33,6 +33,7 @@ def make_city(seed: int, half_extent: float = 200.0, blocks: int = 4) -> City:
     rng = np.random.default_rng([seed, 3])
     build_blocks(rng, site, plan, junctions)
     lay_out_parks(rng, site, plan)
+    lay_out_rim(np.random.default_rng([seed, 6]), site)
     areas, paths, fences = tuple(site.areas), tuple(site.paths), tuple(site.fences)
     buildings = tuple(site.buildings)
     life = furnish(

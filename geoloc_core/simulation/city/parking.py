@@ -13,6 +13,8 @@ Array = NDArray[np.float64]
 BAY_M = (2.5, 5.0)
 KERB_BAY_M = 5.8
 _AISLE_M = 6.0
+# Bays keep this far from the border of their lot, under which a pavement may lie.
+_LOT_MARGIN_M = 3.2
 CAR_COLOURS: tuple[Rgb, ...] = (
     (38, 38, 42), (200, 202, 204), (235, 235, 232), (120, 124, 128), (140, 30, 28), (34, 58, 110),
     (70, 74, 78), (186, 178, 160), (40, 84, 62), (92, 118, 150), (206, 170, 50), (86, 34, 40),
@@ -76,7 +78,7 @@ def lot_bays(area: Area, taken: Room) -> list[tuple[tuple[float, float], float]]
                     for a in (-1, 1)
                     for b in (-1, 1)
                 ]
-                if min(cv2.pointPolygonTest(polygon, c, True) for c in corners) < 1.0:
+                if min(cv2.pointPolygonTest(polygon, c, True) for c in corners) < _LOT_MARGIN_M:
                     continue
                 yaw = float(frame.yaw + turn * np.pi / 2)
                 xy = frame.at(float(u), float(row))

@@ -85,7 +85,7 @@ def furnish(
     for fence in fences:
         room.take_line(fence.line, 0.8)
     for area in areas:
-        if area.kind in ('pond', 'playground'):
+        if area.kind in ('pond', 'playground', 'field'):
             room.take(area.outline)
     for xy in [t.xy for t in trees] + [f.xy for f in furniture]:
         room.take_line(np.array([xy, xy]), 1.6)

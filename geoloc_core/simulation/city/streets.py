@@ -279,11 +279,11 @@ def _add_exits(
         away = np.array([np.cos(heading), np.sin(heading)])
         foot = junctions[node]
         length = float(np.min((half_extent - 1 - np.sign(away) * foot) / np.abs(away)))
-        if not 30 < length < 0.9 * half_extent:
+        if not 18 < length < 0.9 * half_extent:
             continue
-        probe = foot + away * np.arange(30, length, 8)[:, None]
+        probe = foot + away * np.arange(min(38, length), length + 1, 8)[:, None]
         others = np.concatenate([o.line.points for o in out])
-        if np.linalg.norm(others[:, None] - probe, axis=-1).min() < 28:
+        if np.linalg.norm(others[:, None] - probe, axis=-1).min() < min(25, 0.9 * length):
             continue
         bend = rng.uniform(-0.08, 0.08) * length * np.array([-away[1], away[0]])
         t = np.linspace(0, 1, max(9, round(length / 2)))[:, None]
