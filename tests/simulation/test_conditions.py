@@ -2,6 +2,7 @@
 """Settings are checked, files are read safely, and a draw depends on its own setting alone."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,12 @@ def test_every_setting_is_in_the_table():
         for item in fields(side):
             row = next(line for line in lines if line.startswith(f'| `{item.name}`'))
             assert row.count('|') == 7 and item.metadata['text'] in row
+
+
+def test_the_page_shows_the_table_as_it_is():
+    """To renew it: print(describe_conditions()) below the page's first paragraphs."""
+    page = Path(__file__).parents[2] / 'docs' / 'conditions.md'
+    assert describe_conditions().strip() in page.read_text(encoding='utf-8')
 
 
 def test_none_is_the_very_day_of_the_world():
