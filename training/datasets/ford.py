@@ -64,6 +64,9 @@ class Ford(AbstractDataset):
 
     base_link is the vehicle's body frame brought down to the ground, x forward; results count at
     the body, not at the camera. The map frame is ENU at the tile's middle.
+
+    Attributes:
+        short: Lists that end before the lines that the publisher takes from them.
     """
 
     NAME: ClassVar[str] = 'ford'
@@ -123,7 +126,7 @@ class Ford(AbstractDataset):
                 raise ConfigError(f'{name} is {value!r}: choose one of {known}')
         self._patch, self._patch_px, self._gsd = patch, patch_px, gsd
         self._height = camera_height_m
-        self._short: list[str] = []
+        self.short: list[str] = []
         rows = [
             row
             for folder, wanted in self._logs(log, ranges)
@@ -202,7 +205,7 @@ class Ford(AbstractDataset):
         if ranges is not None:
             last = max(end for _, end in ranges)
             if last > len(rows):
-                self._short.append(
+                self.short.append(
                     f'{file} has {len(rows)} lines, but the split asks for lines up to {last}: '
                     'the list is not whole, or not the published one'
                 )
@@ -227,8 +230,8 @@ class Ford(AbstractDataset):
         return self._protocol
 
     def missing(self) -> Sequence[str]:
-        """Absent logs, folders and calibration, and lists that are cut short."""
-        found = list(self._short)
+        """Absent folders of pictures, and calibration."""
+        found = []
         calibration = self.root / ford.CALIBRATION_FOLDER
         for name in (ford.EXTRINSICS_FILE, ford.INTRINSICS_FILE):
             if not (calibration / name).is_file():

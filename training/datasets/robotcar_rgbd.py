@@ -160,7 +160,7 @@ class RobotCarRgbd(AbstractDataset):
         if not frames and not self._traversals:
             raise DataError(
                 f'{self.root} has none of the traversals {", ".join(traversals or names)} of '
-                f'{split}; expected\n{self.LAYOUT}'
+                f'{split}: expected folders of these names here or in {scene}/'
             )
         if part in ('train', 'validation'):
             held, train = hold_out_blocks([name for name, _ in frames])

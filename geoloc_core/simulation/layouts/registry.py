@@ -14,6 +14,8 @@ LAYOUTS: dict[str, str] = {
     'vigor': 'vigor:VigorWriter',
     'kitti': 'kitti:KittiWriter',
     'ford': 'ford:FordWriter',
+    'robotcar': 'robotcar:RobotCarWriter',
+    'robotcar-rgbd': 'robotcar:RobotCarRgbdWriter',
     'cvusa': 'cvusa:CvusaWriter',
     'cvact': 'cvact:CvactWriter',
     '7scenes': 'seven_scenes:SevenScenesWriter',

@@ -62,7 +62,7 @@ def tree(tmp_path):
 def test_compass_rose(world, split):
     root, shots = world
     data = Ford(root, split, gsd='true')
-    assert len(data) == 4 and list(data.missing() if split == 'test' else ()) == []
+    assert len(data) == 4 and list(data.missing()) == []
     for sample in data:
         assert_compass(sample, datum=shots[0].frame.datum)
     protocol = Ford(root, split)[0]
@@ -154,7 +154,7 @@ def test_published_lines_are_taken(tmp_path):
     assert len(Ford(tmp_path, 'trainval', log=3, ranges=[(5, 9), (20, 21)])) == 5
     assert len(set(TEST_LOGS.values()) | {f for f, _ in TRAIN_LOGS.values()}) == 11
     (log / files.LIST_FILE).write_text('\n'.join(lines[:700]))
-    assert 'has 700 lines' in Ford(tmp_path, 'trainval', log=3).missing()[0]
+    assert 'has 700 lines' in Ford(tmp_path, 'trainval', log=3).short[0]
 
 
 def test_draws_and_pickle(world):
