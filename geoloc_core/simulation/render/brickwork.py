@@ -3,11 +3,11 @@
 
 from math import floor
 
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.noise import (
     fbm,
     gradient_noise,
     kept,
-    kernel,
     pulse,
     smoothstep,
     uniform,

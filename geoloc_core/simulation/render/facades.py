@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.simulation.render.brickwork import brick_tone, panel_tone, plaster_tone
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.noise import (
     cover,
     hash2,
     kept,
-    kernel,
     pulse,
     smoothstep,
     uniform,

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.labels import Label
-from geoloc_core.simulation.render.noise import fbm, kernel, smoothstep
+from geoloc_core.simulation.render.noise import (
+    fbm,
+    smoothstep,
+)
 
 Array = NDArray[np.float64]
 

@@ -9,13 +9,13 @@ from math import floor, sqrt
 
 import numpy as np
 
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.noise import (
     fbm,
     gradient_noise,
     hash2,
     kept,
-    kernel,
     smoothstep,
 )
 

@@ -6,12 +6,11 @@ so that its axes do not show, and fades out where its cells become smaller than 
 All functions are kernels: numbers in, numbers out.
 """
 
-from collections.abc import Callable
 from math import floor
-from typing import Any, TypeVar
 
-from numba import njit
 import numpy as np
+
+from geoloc_core.simulation.render.compiling import kernel
 
 _MASK = 0xFFFFFFFF
 # Gradients in 16 directions, scaled so that one octave has a standard deviation near 0.5.
@@ -20,16 +19,6 @@ _GX = 2.0 * np.cos(_ANGLES)
 _GY = 2.0 * np.sin(_ANGLES)
 # Turn between octaves: an angle that is no simple part of a full circle.
 _COS, _SIN = float(np.cos(0.837)), float(np.sin(0.837))
-
-
-_Function = TypeVar('_Function', bound=Callable[..., object])
-
-
-def kernel(function: _Function) -> _Function:
-    """Compiles without the interpreter lock, keeps the result on disk, reorders no sums."""
-    compile_: Any = njit(cache=True, nogil=True, fastmath=False, error_model='numpy')
-    compiled: _Function = compile_(function)
-    return compiled
 
 
 @kernel

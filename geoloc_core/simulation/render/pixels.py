@@ -6,7 +6,10 @@ from math import isfinite, nan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.simulation.render.noise import kernel, uniform
+from geoloc_core.simulation.render.compiling import kernel
+from geoloc_core.simulation.render.noise import (
+    uniform,
+)
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]

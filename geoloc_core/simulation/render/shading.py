@@ -6,6 +6,7 @@ from math import exp, inf, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.day import Day, Lamps
 from geoloc_core.simulation.render.facades import FacadeData
 from geoloc_core.simulation.render.ground import (
@@ -17,7 +18,11 @@ from geoloc_core.simulation.render.ground import (
 from geoloc_core.simulation.render.ground_detail import ground_detail, puddle, snow_cover
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.render.noise import fbm, gradient_noise, kernel, value3
+from geoloc_core.simulation.render.noise import (
+    fbm,
+    gradient_noise,
+    value3,
+)
 from geoloc_core.simulation.render.sky import lamp_light, reflected_sky, sky_colour
 from geoloc_core.simulation.render.surfaces import surface_look, surface_snow, Surfaces
 

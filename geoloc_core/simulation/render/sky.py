@@ -6,8 +6,12 @@ from math import exp, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.day import Day, LAMP_CELL_M, LAMP_REACH_M
-from geoloc_core.simulation.render.noise import fbm, kernel, smoothstep
+from geoloc_core.simulation.render.noise import (
+    fbm,
+    smoothstep,
+)
 
 Rgb = tuple[float, float, float]
 

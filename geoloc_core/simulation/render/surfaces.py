@@ -16,11 +16,16 @@ from geoloc_core.simulation.render.brickwork import (
     leaves_tone,
     tile_tone,
 )
+from geoloc_core.simulation.render.compiling import kernel
 from geoloc_core.simulation.render.facades import facade
 from geoloc_core.simulation.render.ground_detail import snow_cover
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.render.noise import fbm, hash2, kernel, smoothstep
+from geoloc_core.simulation.render.noise import (
+    fbm,
+    hash2,
+    smoothstep,
+)
 
 Look = tuple[float, float, float, float, float, float]
 
