@@ -218,6 +218,9 @@ class Vigor(AbstractDataset):
             DataError: A label file is absent, damaged, of the wrong version, or names a panorama
                 twice.
         """
+        if not any(len(labels) for labels in self._files):
+            paths = ', '.join(str(labels.path) for labels in self._files)
+            raise DataError(f'{paths}: no labels; expected a panorama and four tiles a line')
         keys = tuple(
             f'{part.city}_{name.split(",", 1)[0]}'
             for part in self._parts
@@ -370,6 +373,8 @@ class Vigor(AbstractDataset):
                 except DataError as error:
                     found.append(str(error))
                     continue
+            if not len(labels) and not len(self._read(city)):
+                found.append(f'{city}: {labels.path} is empty: fetch the list again')
             found += absent_files(
                 self.root / city / 'panorama', labels.panoramas, 'panoramas', city
             )

@@ -154,7 +154,7 @@ def read_labels(path: Path, city: str) -> CityLabels:
     """Reads a label file.
 
     Args:
-        path: The file.
+        path: The file; an empty one gives no labels.
         city: Whose labels they are.
 
     Raises:
@@ -168,7 +168,8 @@ def read_labels(path: Path, city: str) -> CityLabels:
     numbers = np.array([i for i, line in enumerate(lines, 1) if line.strip()], dtype=np.int64)
     rows = [lines[number - 1].split() for number in numbers]
     if not rows:
-        raise DataError(f'{path}: holds no labels; expected a panorama and four tiles a line')
+        none = np.zeros((0, 4, 2))
+        return CityLabels(path, city, (), numbers, (), none, none[:, 0], none)
     wrong = next((i for i, row in enumerate(rows) if len(row) != 13), None)
     if wrong is not None:
         raise DataError(

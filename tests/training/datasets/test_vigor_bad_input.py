@@ -106,8 +106,14 @@ def test_binary_or_empty_label_file(root):
     with pytest.raises(DataError, match='cannot be read as text'):
         open_seattle(root)[0]
     (root / LABELS).write_text('\n')
-    with pytest.raises(DataError, match='holds no labels'):
+    with pytest.raises(DataError, match='no labels; expected a panorama'):
         open_seattle(root)[0]
+    # A city may be without in a small set of one's own; with another it is told.
+    vigor_tree.write_city(root, 'Chicago', STEM, 2)
+    data = Vigor(root, 'test', cities=['Seattle', 'Chicago'])
+    assert len(data) == 2 and data[1].sequence == 'Chicago'
+    (text,) = data.missing()
+    assert text.startswith('Seattle:') and 'is empty' in text
 
 
 def test_windows_line_ends_and_blank_lines_do_no_harm(root):
