@@ -38,9 +38,10 @@ def write_bytes(root: Path, path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         partial.write_bytes(data)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        raise
+        # Named after the file that is wanted, not after the one on the way there.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     partial.replace(path)
 
 
