@@ -13,6 +13,7 @@ from geoloc_core.simulation.mesh.roofs import (
     add_flat,
     add_pitched,
     add_spire,
+    GableWall,
     inset,
     PARAPET_M,
     PitchedRoof,
@@ -25,6 +26,8 @@ from geoloc_core.simulation.render.materials import Material
 Array = NDArray[np.float64]
 
 _PANEL_RGB = (28, 36, 58)
+# Patterns of facades that are made of bricks.
+_BRICK_KINDS = (1, 4, 9)
 
 
 def add_building(builder: MeshBuilder, building: Building) -> None:
@@ -50,15 +53,21 @@ def add_building(builder: MeshBuilder, building: Building) -> None:
 
 
 def _add_walls(builder: MeshBuilder, building: Building, top: float) -> None:
-    material = Material.WALL
-    if building.facade < 0:
-        red, _, blue = building.wall_rgb
-        material = Material.BRICK if red > 1.4 * blue else Material.PLAIN
+    material = Material.WALL if building.facade >= 0 else _blank(building)
     corners = building.footprint
     for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         builder.add_wall(
             a, b, top, building.wall_rgb, max(0, building.facade) % KINDS, building.base, material
         )
+
+
+def _blank(building: Building) -> Material:
+    """Of what the walls without windows are: what the other walls are made of."""
+    red, _, blue = building.wall_rgb
+    is_brick = (
+        building.facade % KINDS in _BRICK_KINDS if building.facade >= 0 else red > 1.4 * blue
+    )
+    return Material.BRICK if is_brick else Material.PLAIN
 
 
 def _add_flat_house(builder: MeshBuilder, building: Building, rng: np.random.Generator) -> None:
@@ -83,11 +92,12 @@ def _add_pitched_house(
     main = span_of(wings[0])
     tiles = kind in ('gable', 'hip', 'half_hip', 'mansard') and building.facade >= 0
     joined = kind == 'mansard' or (not building.wings and building.facade >= 0)
+    wall = GableWall(building.wall_rgb, _blank(building))
     for i, quad in enumerate(wings):
         rise = building.gable * (span_of(quad) / main if i else 1.0)
         roof = PitchedRoof(quad, building.height, rise, joined)
         form = kind if i == 0 else 'gable'
-        add_pitched(builder, form, roof, building.roof_rgb, building.wall_rgb, tiles)
+        add_pitched(builder, form, roof, building.roof_rgb, wall, tiles)
         if i == 0:
             _add_roof_things(builder, building, kind, roof, rng)
 

@@ -33,6 +33,10 @@ def _vehicle(kind: str) -> Template:
         sketch.frustum(
             (0, 0, 0.78), (0.99, 0.97), (0, 0, 0.96), (0.98, 0.92), _WHOLE, Material.METAL, FIRST
         )
+        for x in (-0.33, -0.16, 0.01, 0.18, 0.35):
+            sketch.box((x, 0, 0.6), (0.012, 0.995, 0.36), _GLASS_RGB)
+        for x in (-0.12, 0.41):
+            sketch.box((x, -0.49, 0.42), (0.1, 0.03, 0.62), (54, 62, 70), Material.GLASS)
         sketch.box((-0.2, 0, 0.98), (0.25, 0.5, 0.05), (214, 214, 210))
         wheels, size, high = (-0.3, 0.3), 0.16, 0.28
     elif kind == 'truck':
@@ -81,6 +85,8 @@ def _vehicle(kind: str) -> Template:
         sketch.frustum(
             (0.1, 0, 0.47), (0.52, 0.99), (0.04, 0, 0.84), (0.36, 0.93), _GLASS_RGB, Material.GLASS
         )
+        sketch.box((-0.482, 0, 0.72), (0.012, 0.66, 0.22), _GLASS_RGB, Material.GLASS)
+        sketch.box((0.0, 0, 0.2), (0.985, 1.004, 0.05), (54, 56, 58))
         wheels, size, high = (-0.31, 0.32), 0.15, 0.34
     else:
         sketch.frustum((0, 0, 0.13), (0.96, 0.9), (0, 0, 0.32), (0.98, 0.98), (32, 32, 34))

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Roofs over quadrangles and over any footprint."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from geoloc_core.simulation.mesh.builder import Color, darker, ear_clip, fan, MeshBuilder
 from geoloc_core.simulation.render.labels import Label
@@ -79,27 +81,43 @@ class PitchedRoof:
         return np.array([*(eave + (ridge - eave) * f), self.low + self.rise * f])
 
 
+@dataclass(frozen=True)
+class GableWall:
+    """What the wall under the ends of a roof is made of."""
+
+    rgb: Color
+    material: Material = Material.PLAIN
+
+    def add(self, builder: MeshBuilder, corners: ArrayLike) -> None:
+        """Adds an upright convex polygon (N, 3) whose first edge is level."""
+        points = np.asarray(corners, np.float64)
+        along = points[1, :2] - points[0, :2]
+        along = along / max(float(np.linalg.norm(along)), 1e-9)
+        axis = (along[0], along[1], -float(along @ points[0, :2]))
+        builder.add(fan(points), self.material, self.rgb, wall_axis=axis, label=Label.BUILDING)
+
+
 def add_pitched(
-    builder: MeshBuilder, kind: str, roof: PitchedRoof, rgb: Color, wall_rgb: Color, tiles: bool
+    builder: MeshBuilder, kind: str, roof: PitchedRoof, rgb: Color, wall: GableWall, tiles: bool
 ) -> None:
     """Adds a 'gable', 'hip', 'half_hip', 'mansard', 'shed' or 'sawtooth' roof."""
     material = Material.ROOF_TILES if tiles else Material.ROOF
     if kind == 'hip':
         _add_hip(builder, roof, rgb, material)
     elif kind == 'half_hip':
-        _add_half_hip(builder, roof, rgb, wall_rgb, material)
+        _add_half_hip(builder, roof, rgb, wall, material)
     elif kind == 'mansard':
-        _add_mansard(builder, roof, rgb, wall_rgb, material)
+        _add_mansard(builder, roof, rgb, wall, material)
     elif kind == 'shed':
-        _add_shed(builder, roof, rgb, wall_rgb)
+        _add_shed(builder, roof, rgb, wall)
     elif kind == 'sawtooth':
-        _add_sawtooth(builder, roof, rgb, wall_rgb)
+        _add_sawtooth(builder, roof, rgb, wall)
     else:
-        _add_gable(builder, roof, rgb, wall_rgb, material)
+        _add_gable(builder, roof, rgb, wall, material)
 
 
 def _add_gable(
-    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Color, material: Material
+    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: GableWall, material: Material
 ) -> None:
     a, b, c, d = roof.eaves()
     along = (roof.q - roof.p) / max(roof.length, 1e-9) * roof.end
@@ -108,11 +126,8 @@ def _add_gable(
     # The far slope is a little darker, as weather and sun leave it.
     builder.add(fan([c, d, p, q]), material, darker(rgb, 0.92), label=Label.ROOF)
     low, high = roof.low, roof.high
-    ends = [
-        [(*roof.d, low), (*roof.a, low), (*roof.p, high)],
-        [(*roof.b, low), (*roof.c, low), (*roof.q, high)],
-    ]
-    builder.add(ends, Material.PLAIN, wall)
+    wall.add(builder, [(*roof.d, low), (*roof.a, low), (*roof.p, high)])
+    wall.add(builder, [(*roof.b, low), (*roof.c, low), (*roof.q, high)])
 
 
 def _add_hip(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, material: Material) -> None:
@@ -126,7 +141,7 @@ def _add_hip(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, material: Mate
 
 
 def _add_half_hip(
-    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Color, material: Material
+    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: GableWall, material: Material
 ) -> None:
     """A gable whose tip leans back."""
     f = 0.55
@@ -142,11 +157,11 @@ def _add_half_hip(
     low = roof.low
     for left, right, r1, l1 in ((roof.d, roof.a, a1, d1), (roof.b, roof.c, c1, b1)):
         gable = np.array([(*left, low), (*right, low), tuple(r1), tuple(l1)])
-        builder.add(fan(gable), Material.PLAIN, wall)
+        wall.add(builder, gable)
 
 
 def _add_mansard(
-    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Color, material: Material
+    builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: GableWall, material: Material
 ) -> None:
     """Steep below, almost flat above, between two party walls."""
     step = 0.75 * roof.rise
@@ -161,21 +176,21 @@ def _add_mansard(
     top = darker(rgb, 1.08)
     builder.add(fan([a1, b1, q, p]), Material.ROOF, top, label=Label.ROOF)
     builder.add(fan([c1, d1, p, q]), Material.ROOF, darker(top, 0.95), label=Label.ROOF)
-    builder.add(fan([d, a, a1, p, d1]), Material.PLAIN, wall)
-    builder.add(fan([b, c, c1, q, b1]), Material.PLAIN, wall)
+    wall.add(builder, [d, a, a1, p, d1])
+    wall.add(builder, [b, c, c1, q, b1])
 
 
-def _add_shed(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Color) -> None:
+def _add_shed(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: GableWall) -> None:
     """One slope that rises from the first edge to the opposite one."""
     a, b = (np.array([*x, roof.low]) for x in (roof.a, roof.b))
     c, d = (np.array([*x, roof.high]) for x in (roof.c, roof.d))
     c0, d0 = (np.array([*x, roof.low]) for x in (roof.c, roof.d))
     builder.add(fan([a, b, c, d]), Material.ROOF, rgb, label=Label.ROOF)
-    builder.add(fan([c0, d0, d, c]), Material.PLAIN, wall)
-    builder.add([(b, c0, c), (d0, a, d)], Material.PLAIN, wall)
+    for end in ([c0, d0, d, c], [b, c0, c], [d0, a, d]):
+        wall.add(builder, end)
 
 
-def _add_sawtooth(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Color) -> None:
+def _add_sawtooth(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: GableWall) -> None:
     """Teeth across the hall, each with a glazed upright side."""
     count = max(2, round(roof.length / 6.0))
     for i in range(count):
@@ -187,11 +202,8 @@ def _add_sawtooth(builder: MeshBuilder, roof: PitchedRoof, rgb: Color, wall: Col
         builder.add(fan(top), Material.ROOF, rgb, label=Label.ROOF)
         glass = [(*d0, low), (*a0, low), (*a0, high), (*d0, high)]
         builder.add(fan(glass), Material.GLASS, (92, 108, 118), label=Label.ROOF)
-        sides = [
-            [(*a0, low), (*b0, low), (*a0, high)],
-            [(*c0, low), (*d0, low), (*d0, high)],
-        ]
-        builder.add(sides, Material.PLAIN, wall)
+        wall.add(builder, [(*a0, low), (*b0, low), (*a0, high)])
+        wall.add(builder, [(*c0, low), (*d0, low), (*d0, high)])
 
 
 def add_spire(builder: MeshBuilder, footprint: Array, low: float, rise: float, rgb: Color) -> None:
