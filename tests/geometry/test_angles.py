@@ -26,6 +26,8 @@ ROSE = {
     'ccvpe_kitti_deg': CLOCKWISE,
     'ford_deg': CLOCKWISE,
     'kitti_oxts': np.deg2rad(YAW_DEG),
+    # 0 = west, clockwise: north is a quarter turn.
+    'robotcar_list': np.deg2rad([90.0, 135.0, 180.0, -135.0, -90.0, -45.0, 0.0, 45.0]),
 }
 # Channel heads, at eight bins so that every direction is a channel of its own.
 CHANNELS = {
@@ -43,7 +45,7 @@ def test_compass_rose(name):
         assert np.rad2deg(to_yaw(value)) == pytest.approx(yaw_deg), point
         assert from_yaw(math.radians(yaw_deg)) == pytest.approx(value), point
     # Vectorised, and on values a full turn away.
-    turn = 2 * np.pi if name == 'kitti_oxts' else 360.0
+    turn = 360.0 if name.endswith('_deg') else 2 * np.pi
     np.testing.assert_allclose(np.rad2deg(to_yaw(ROSE[name] - turn)), YAW_DEG, atol=1e-9)
 
 
