@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The motion is one a robot can make, in the place where it belongs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -9,6 +11,8 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City, make_city, Street
+from geoloc_core.simulation.osm_city import city_from_osm
+from geoloc_core.simulation.osm_file import read_osm
 from geoloc_core.simulation.polyline import Polyline
 from geoloc_core.simulation.routes import through_streets
 from geoloc_core.simulation.trajectory import DrivingStyle, make_trajectory, ROBOTS
@@ -167,3 +171,16 @@ def test_a_town_of_dead_ends_is_driven_in_loops(robot):
 def test_a_city_without_streets_is_refused(empty_city):
     with pytest.raises(ConfigError, match='streets'):
         make_trajectory(empty_city, 0, 10.0)
+
+
+@pytest.mark.parametrize('robot', ['car', 'delivery'])
+def test_real_streets_can_be_driven(robot):
+    source = read_osm(Path(__file__).parents[2] / 'config' / 'world' / 'helsinki.geojson')
+    city = city_from_osm(source, 0)
+    for seed in (1, 2):
+        way = make_trajectory(city, seed, 150.0, style=ROBOTS[robot])
+        assert np.abs(way.xyz[:, :2]).max() < city.half_extent
+        assert np.abs(np.diff(way.rpy[:, 2])).max() < 0.03
+        xy = way.xyz[::50, :2]
+        away = to_streets(city, xy)
+        assert (away < np.array([s.reach for s in city.streets]) + 0.3).any(axis=1).mean() > 0.97
