@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,21 +25,14 @@ from training.datasets.protocol import fractions, Protocol
 from training.datasets.sample import Sample
 from training.datasets.vigor_labels import CITIES, CityLabels, GSD_640, LABEL_SETS, TILE_PX, ZOOM
 from training.datasets.vigor_orientations import by_name, by_order
+from training.datasets.vigor_splits import DIVISIONS, in_validation, read_city, refuse_leak
 
 Array = NDArray[np.float64]
 
-# Which cities and which label file: the publisher's two ways to divide the data.
-_DIVISIONS = {
-    ('same-area', 'train'): (CITIES, 'same_area_balanced_train'),
-    ('same-area', 'test'): (CITIES, 'same_area_balanced_test'),
-    ('cross-area', 'train'): (CITIES[:2], 'pano_label_balanced'),
-    ('cross-area', 'test'): (CITIES[2:], 'pano_label_balanced'),
-}
 _HALF_YAW = {'aligned': 0.0, '+-45': np.pi / 4, '+-180': np.pi}
 PROTOCOLS = tuple(f'{area} {yaw}' for area in ('same-area', 'cross-area') for yaw in _HALF_YAW)
 # Positives lie in the central quarter of their tile, give or take a few pixels.
 _HALF_QUARTER_PX = TILE_PX / 4
-_VALIDATION_FRACTION = 0.2
 
 
 class Vigor(AbstractDataset):
@@ -121,7 +113,7 @@ class Vigor(AbstractDataset):
             if value not in allowed:
                 raise ConfigError(f'VIGOR has no {name} {value!r}: choose one of {allowed}')
         self.area, self.orientation = protocol.rsplit(' ', 1)
-        whole, self.stem = _DIVISIONS[self.area, 'test' if split == 'test' else 'train']
+        whole, self.stem = DIVISIONS[self.area, 'test' if split == 'test' else 'train']
         here = tuple(city for city in whole if self._has_trace_of(city)) or whole
         self.left_out = tuple(city for city in whole if cities is None and city not in here)
         chosen = here if cities is None else tuple(cities)
@@ -162,10 +154,7 @@ class Vigor(AbstractDataset):
     # ---- labels ----
 
     def _read(self, city: str) -> CityLabels:
-        path = vigor_labels.find_file(self.root, city, self.stem, self.labels)
-        labels = vigor_labels.read_labels(path, city)
-        vigor_labels.refuse_wrong_version(labels, self.labels)
-        return labels
+        return read_city(self.root, city, self.stem, self.labels)
 
     @cached_property
     def _files(self) -> tuple[CityLabels, ...]:
@@ -178,28 +167,11 @@ class Vigor(AbstractDataset):
         if self.split == 'test':
             return self._files
         for labels in self._files:
-            self._refuse_leak(labels)
+            refuse_leak(self.root, self.area, labels, self.labels)
         return tuple(
-            labels.take(np.flatnonzero(_in_validation(labels.panoramas) == (self.split == 'val')))
+            labels.take(np.flatnonzero(in_validation(labels.panoramas) == (self.split == 'val')))
             for labels in self._files
         )
-
-    def _refuse_leak(self, labels: CityLabels) -> None:
-        """Refuses training panoramas that the same city's test list names too."""
-        if self.area != 'same-area':
-            return
-        try:
-            stem = _DIVISIONS[self.area, 'test'][1]
-            path = vigor_labels.find_file(self.root, labels.city, stem, self.labels)
-        except DataError:
-            # Whoever trains need not have the test's lists.
-            return
-        shared = vigor_labels.read_names(path) & set(labels.panoramas)
-        if shared:
-            raise DataError(
-                f'{labels.path} and {path} share {len(shared)} panoramas, e.g. {min(shared)}: '
-                'training would see the test; take both from one release'
-            )
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -235,7 +207,7 @@ class Vigor(AbstractDataset):
     def protocol(self) -> Protocol:
         """The rules, with the bounds of the city with the largest tiles."""
         half_m = _HALF_QUARTER_PX * max(GSD_640[city] for city in self.cities)
-        whole = _DIVISIONS[self.area, 'test' if self.split == 'test' else 'train'][0]
+        whole = DIVISIONS[self.area, 'test' if self.split == 'test' else 'train'][0]
         # A figure of some of the cities must not pass for one of all.
         part = '' if self.cities == whole else f' ({", ".join(self.cities)} only)'
         return Protocol(
@@ -254,7 +226,7 @@ class Vigor(AbstractDataset):
         if self.orientations.suffix != '.npy':
             names = [name for part in self._parts for name in part.panoramas]
             return by_name(self.orientations, names)
-        whole = _DIVISIONS[self.area, 'test'][0]
+        whole = DIVISIONS[self.area, 'test'][0]
         sizes = [
             len(self._parts[self.cities.index(city)] if city in self.cities else self._read(city))
             for city in whole
@@ -381,17 +353,6 @@ class Vigor(AbstractDataset):
             positives = [names[0] for names in labels.tiles]
             found += absent_files(self.root / city / 'satellite', positives, 'tiles', city)
         return found
-
-
-def _in_validation(names: Sequence[str]) -> NDArray[np.bool_]:
-    """(N,) whether a panorama is kept for validation: the fifth with the smallest hashes."""
-    hashes = np.array(
-        [int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), 'big') for name in names],
-        dtype=np.uint64,
-    )
-    rank = np.empty(len(names), dtype=np.int64)
-    rank[np.argsort(hashes, kind='stable')] = np.arange(len(names))
-    return rank < round(_VALIDATION_FRACTION * len(names))
 
 
 def _patch(path: Path, center_xy: Array, gsd_640: float) -> AerialPatch:
