@@ -54,7 +54,7 @@ class Appearance:
         snow: 0 = none, 1 = all that lies under the sky is white.
         night: 0 = day, 1 = no sun: street lamps and lit windows.
         lamps: Positions (x, y, z) of the street lamps' lights, m, map frame.
-        seed: Of clouds, puddles and of which windows are lit.
+        seed: Of the clouds.
     """
 
     light: Light = field(default_factory=Light)

@@ -52,6 +52,7 @@ def find_edges(
     range_m: F64,
     lit: F32,
     rgb: F32,
+    inside: U8,
     pixel: float,
     mask: U8,
 ) -> None:
@@ -67,6 +68,7 @@ def find_edges(
         range_m: (H * W,).
         lit: (H * W,) sunlight.
         rgb: (H * W, 3).
+        inside: (H * W,) 1 where the camera sees anything.
         pixel: Angle that a pixel covers, rad.
         mask: (H * W,) set to 1 at edges.
     """
@@ -75,6 +77,8 @@ def find_edges(
         for u in range(width):
             a = v * width + u
             mask[a] = 0
+            if inside[a] == 0:
+                continue
             for k in range(4):
                 if k == 0:
                     if u == 0:
@@ -92,7 +96,7 @@ def find_edges(
                     if v == height - 1:
                         continue
                     b = a + width
-                if triangle[a] == triangle[b] and lit[a] == lit[b]:
+                if inside[b] == 0 or (triangle[a] == triangle[b] and lit[a] == lit[b]):
                     continue
                 contrast = 0.0
                 for c in range(3):
@@ -106,7 +110,14 @@ def find_edges(
 
 @kernel
 def sub_rays(
-    index: I64, width: int, optical: F64, offsets: F64, R: F64, rays: F64, rays32: F32
+    index: I64,
+    width: int,
+    optical: F64,
+    inside: U8,
+    offsets: F64,
+    R: F64,
+    rays: F64,
+    rays32: F32,
 ) -> None:
     """Rays through several places of pixels, in the map frame.
 
@@ -114,6 +125,7 @@ def sub_rays(
         index: (K,) pixels.
         width: Of the picture.
         optical: (H * W, 3) rays of all pixels' middles, optical frame.
+        inside: (H * W,) 1 where the camera sees anything.
         offsets: (S, 2) places in a pixel, from its middle, px.
         R: (3, 3) optical frame -> map.
         rays: (K * S, 3) filled.
@@ -126,10 +138,17 @@ def sub_rays(
         v = i // width
         u = i - v * width
         # Rays change smoothly from pixel to pixel: differences stand for the camera's model.
-        right = i + 1 if u + 1 < width else i - 1
-        below = i + width if v + 1 < height else i - width
-        su = 1.0 if u + 1 < width else -1.0
-        sv = 1.0 if v + 1 < height else -1.0
+        # At the rim, where one neighbour sees nothing, the other one's difference is taken.
+        right, su = i, 1.0
+        if u + 1 < width and inside[i + 1]:
+            right = i + 1
+        elif u > 0 and inside[i - 1]:
+            right, su = i - 1, -1.0
+        below, sv = i, 1.0
+        if v + 1 < height and inside[i + width]:
+            below = i + width
+        elif v > 0 and inside[i - width]:
+            below, sv = i - width, -1.0
         for s in range(len(offsets)):
             p, q = su * offsets[s, 0], sv * offsets[s, 1]
             square = 0.0

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 _ABOVE_M = 500.0
 # Standard deviation of the sensor's noise, of 255.
 _NOISE = 2.0
+_SEED_BITS = 2**62 - 1
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,12 @@ def render(
     def mark(top: int) -> None:
         pixels.find_edges(
             top, min(height, top + rows), width, hits.triangle, hits.label, hits.normal,
-            hits.range_m, hits.lit, hits.rgb, rays.pixel_rad, mask,
+            hits.range_m, hits.lit, hits.rgb, rays.inside, rays.pixel_rad, mask,
         )  # fmt: skip
 
     def refine(top: int) -> None:
         first, last = top * width, min(height, top + rows) * width
-        edge = first + np.flatnonzero(mask[first:last] & rays.inside[first:last])
+        edge = first + np.flatnonzero(mask[first:last])
         offsets = _offsets(samples)
         batch = max(1, CHUNK // samples)
         for i in range(0, len(edge), batch):
@@ -143,14 +144,15 @@ def render(
             fine = empty_hits(len(some) * samples)
             turned = np.empty((len(some) * samples, 3))
             turned32 = np.empty(turned.shape, np.float32)
-            pixels.sub_rays(some, width, rays.optical, offsets, R, turned, turned32)
+            pixels.sub_rays(some, width, rays.optical, rays.inside, offsets, R, turned, turned32)
             scene.trace(origin, turned, turned32, 0.0, 0.6 * rays.pixel_rad, fine)
             pixels.average(some, samples, fine.rgb, hits.rgb)
 
     def develop(top: int) -> None:
         noise = 0.0 if noise_seed is None else _NOISE
+        seed = (noise_seed or 0) & _SEED_BITS
         pixels.develop(
-            top * width, min(height, top + rows) * width, noise, noise_seed or 0, hits.rgb,
+            top * width, min(height, top + rows) * width, noise, seed, hits.rgb,
             hits.range_m, rays.optical, rays.inside, image.reshape(-1, 3), range_m.reshape(-1),
             depth_m.reshape(-1), hits.triangle, hits.label,
         )  # fmt: skip

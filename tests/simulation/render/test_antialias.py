@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry import se3
-from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
+from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, PinholeCamera
 from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.render.pixels import sub_rays
 from geoloc_core.simulation.render.renderer import render
@@ -41,13 +41,30 @@ def test_rays_between_pixels_are_those_of_the_camera(camera):
     index = np.array([0, camera.width - 1, 37 * camera.width + 61, len(optical) - 1])
     offsets = np.array([(0.3, -0.4), (-0.45, 0.1)])
     rays, rays32 = np.empty((8, 3)), np.empty((8, 3), np.float32)
-    sub_rays(index, camera.width, optical, offsets, np.eye(3), rays, rays32)
+    inside = np.ones(len(optical), np.uint8)
+    sub_rays(index, camera.width, optical, inside, offsets, np.eye(3), rays, rays32)
     uv = np.stack([index % camera.width, index // camera.width], -1)[:, None] + offsets
     expected = camera.unproject(uv.reshape(-1, 2).clip(-0.5, None))
     inner = np.arange(4, 6)
     np.testing.assert_allclose(rays[inner], expected[inner], atol=3e-4)
     np.testing.assert_allclose(np.linalg.norm(rays, axis=1), 1, atol=1e-12)
     np.testing.assert_allclose(rays, rays32, atol=1e-7)
+
+
+def test_rim_of_a_fisheye_looks_no_other_way():
+    """Beside pixels that see nothing, extra rays stay within their pixel."""
+    camera = FisheyeCamera(90, 70, 10.0, 10.5, 44.0, 36.0, (-0.01, 0.002, 0.0, 0.0))
+    v, u = np.mgrid[0:70, 0:90]
+    optical = camera.unproject(np.stack([u, v], -1).reshape(-1, 2).astype(float))
+    inside = np.isfinite(optical).all(axis=1)
+    rim = np.flatnonzero(inside[:-1] & ~inside[1:])
+    optical[~inside] = (0.0, 0.0, 1.0)
+    assert len(rim) > 30
+    rays, rays32 = np.empty((2 * len(rim), 3)), np.empty((2 * len(rim), 3), np.float32)
+    offsets = np.array([(0.5, -0.5), (-0.5, 0.5)])
+    sub_rays(rim, 90, optical, inside.astype(np.uint8), offsets, np.eye(3), rays, rays32)
+    middle = np.repeat(optical[rim], 2, axis=0)
+    assert np.arccos((rays * middle).sum(axis=1).clip(-1, 1)).max() < 1.3 * 0.71 / 10.0
 
 
 def test_bytes_do_not_depend_on_threads(town):
