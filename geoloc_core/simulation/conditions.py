@@ -110,7 +110,7 @@ class GroundConditions(_Checked):
     wet: float = _chance(0.0, 'the ground is wet although it does not rain')
     night: float = _chance(0.0, 'night: street lamps and lit windows only')
     night_iso: Range = _range(1600, 6400, 'ISO', (0, 102400), 'gain of the sensor at night')
-    night_ev: Range = _range(2, 3, 'EV', (0, 8), 'brighter at night by the camera itself')
+    night_ev: Range = _range(1.5, 2.5, 'EV', (0, 8), 'brighter at night by the camera itself')
     iso: Range = _range(
         0, 0, 'ISO', (0, 102400), 'gain of the sensor by day, which sets its noise; 0: no noise'
     )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.aerial import develop
 from geoloc_core.simulation.changes import changed_city
+from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.city.traffic import traffic
 from geoloc_core.simulation.draws import AerialDay, draw_aerial, draw_ground, GroundDay
 from geoloc_core.simulation.mesh import traffic_mesh
@@ -39,6 +40,10 @@ __all__ = [
     'ground_scene',
     'moving_scene',
 ]
+
+
+# Lights over the middle of a street: how far apart, and how high.
+_HUNG_EVERY_M, _HUNG_AT_M = 26.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -150,5 +155,19 @@ def aerial_view(
 def _with_lamps(world: World, appearance: Appearance) -> Appearance:
     if appearance.night <= 0 or appearance.lamps:
         return appearance
-    lamps = tuple((float(x), float(y), float(z)) for x, y, z in world.city.lamps)
-    return replace(appearance, lamps=lamps)
+    return replace(appearance, lamps=_lights(world.city))
+
+
+def _lights(city: City) -> tuple[tuple[float, float, float], ...]:
+    """The city's lamps and, over streets that have none near, lights hung over the middle."""
+    lamps = city.lamps
+    hung = []
+    for street in city.streets:
+        for s in np.arange(_HUNG_EVERY_M / 2, street.line.length, _HUNG_EVERY_M):
+            xy, _ = street.line.at(float(s))
+            if (
+                not len(lamps)
+                or np.linalg.norm(lamps[:, :2] - xy, axis=1).min() > _HUNG_EVERY_M / 2
+            ):
+                hung.append((float(xy[0]), float(xy[1]), _HUNG_AT_M))
+    return (*((float(x), float(y), float(z)) for x, y, z in lamps), *hung)
