@@ -27,8 +27,14 @@ def open_one(root, split, **options):
     return Vigor(root, split, cities=['NewYork'], **options)
 
 
-@pytest.mark.parametrize('labels', ['corrected', 'gps'])
-@pytest.mark.parametrize('protocol', ['same-area aligned', 'same-area +-45', 'same-area +-180'])
+@pytest.mark.parametrize(
+    ('labels', 'protocol'),
+    [
+        ('corrected', 'same-area aligned'),
+        ('gps', 'same-area +-45'),
+        ('corrected', 'same-area +-180'),
+    ],
+)
 def test_compass_rose(written, labels, protocol):
     root, _ = written
     datum = VigorWriter.datum(0)
