@@ -13,7 +13,7 @@ from training.datasets.kitti_crossview import KittiCrossView
 # A car on a slope, leaning: its base_link's axes are not the map's.
 TILTED = [
     se3.from_planar(x, y, yaw, roll=np.radians(2.0), pitch=np.radians(-3.0))
-    for x, y, yaw in PLACES
+    for x, y, yaw in PLACES[:2]
 ]
 
 
@@ -29,7 +29,7 @@ def test_compass_rose_and_poses(world, split):
     root, shots = world
     by_stamp = {shot.stamp_ns: shot for shot in shots}
     data = KittiCrossView(root, split, gsd='true')
-    assert list(data.missing()) == [] and len(data) == len(PLACES)
+    assert list(data.missing()) == [] and len(data) == len(TILTED)
     for sample in data:
         assert_compass(sample, datum=shots[0].frame.datum, tol_m=0.15)
         shot = by_stamp[sample.view.stamp_ns]
