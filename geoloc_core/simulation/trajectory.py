@@ -12,6 +12,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City
+from geoloc_core.simulation.detours import obstacles, round_obstacles
 from geoloc_core.simulation.pavements import walking_route
 from geoloc_core.simulation.routes import driving_route, Route, STEP_M
 
@@ -31,6 +32,7 @@ class DrivingStyle:
         acceleration: m/s^2.
         braking: m/s^2.
         lateral: Sideways acceleration in turns, m/s^2.
+        turn_rate: Of the yaw, rad/s.
         stop_every: A stop at every n-th junction without traffic lights on average; 0 for none.
         stop_s: How long such a stop lasts, s.
         red_s: (shortest, longest) wait at a red light, and at a kerb before crossing, s.
@@ -42,6 +44,7 @@ class DrivingStyle:
     acceleration: float = 1.3
     braking: float = 1.6
     lateral: float = 1.8
+    turn_rate: float = 1.0
     stop_every: int = 5
     stop_s: float = 3.0
     red_s: tuple[float, float] = (2.0, 20.0)
@@ -128,8 +131,11 @@ def make_trajectory(
         raise ConfigError(f'a drive needs a positive duration in seconds, got {duration}')
     style = style or DrivingStyle()
     rng = np.random.default_rng([seed, 40])
-    plan = walking_route if style.on_foot else driving_route
-    route = plan(rng, city, duration * style.speed + 50.0)
+    length = duration * style.speed + 50.0
+    if style.on_foot:
+        route = round_obstacles(walking_route(rng, city, length), *obstacles(city))
+    else:
+        route = driving_route(rng, city, length)
     path = route.line
     s, speed = _speed_profile(rng, route, style, duration)
     spline = CubicSpline(path.s, path.points)
@@ -157,6 +163,7 @@ def _speed_profile(
     curvature = np.abs(tangent[:, 0] * bend[:, 1] - tangent[:, 1] * bend[:, 0])
     limit = np.minimum(style.speed, np.interp(s, path.s, route.limit))
     limit = np.minimum(limit, np.sqrt(style.lateral / np.maximum(curvature, 1e-4)))
+    limit = np.minimum(limit, style.turn_rate / np.maximum(curvature, 1e-4))
     limit[0] = 0.0
     wait = np.zeros(len(s))
     for stop in route.stops:

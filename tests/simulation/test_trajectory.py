@@ -11,6 +11,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City, make_city, Street
+from geoloc_core.simulation.detours import obstacles
 from geoloc_core.simulation.osm_city import city_from_osm
 from geoloc_core.simulation.osm_file import read_osm
 from geoloc_core.simulation.polyline import Polyline
@@ -126,6 +127,18 @@ def test_delivery_robot_stays_on_pavements_and_crossings(city, seed):
     assert (junction[on_road] < mouth + 2).all()
     assert walk.speed.max() <= 1.61
     assert np.abs(np.diff(walk.rpy[:, 2])).max() < 0.03
+
+
+def test_delivery_robot_goes_round_what_stands_in_its_way(city):
+    places, radii = obstacles(city)
+    touched = passed = 0
+    for seed in range(3):
+        walk = make_trajectory(city, seed, 600.0, style=ROBOTS['delivery'])
+        away = cKDTree(walk.xyz[::10, :2]).query(places)[0]
+        touched += int((away < radii + 0.25).sum())
+        passed += int((away < 2.0).sum())
+    # Where two things leave no gap it squeezes through.
+    assert passed > 15 and touched <= 0.05 * passed
 
 
 @pytest.mark.parametrize('seed', range(3))
