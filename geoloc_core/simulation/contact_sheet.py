@@ -20,7 +20,14 @@ from geoloc_core.geometry.cameras import (
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.conditions import Conditions, PRESETS
-from geoloc_core.simulation.days import aerial_view, draw_aerial, draw_ground, ground_scene
+from geoloc_core.simulation.days import (
+    aerial_view,
+    draw_aerial,
+    draw_ground,
+    ground_scene,
+    GroundDay,
+    moving_scene,
+)
 from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.lens import expose
 from geoloc_core.simulation.render.labels import Label, LABEL_RGB
@@ -90,6 +97,7 @@ def contact_sheet(
     tell('building the scene')
     scene = ground_scene(world, day)
     T_map_base = best_place(world.city, scene, seed)
+    scene = _with_movers(scene, world, day, seed, T_map_base)
     tell('rendering the cameras')
 
     def view(camera: AbstractCamera, height: float, pitch_deg: float) -> _View:
@@ -142,9 +150,14 @@ def _preset(
     """Pinhole picture and aerial picture on one day of a preset."""
     day = draw_ground(settings, seed)
     T = T_map_base @ day.T_base_tilted @ mounted(0.0, 0.0, 1.65, 4.0)
-    picture = render(ground_scene(world, day), _PINHOLE, T, workers=2)
+    scene = _with_movers(ground_scene(world, day), world, day, seed, T_map_base)
+    picture = render(scene, _PINHOLE, T, workers=2)
     image = expose(picture.image, day, 0, picture.range_m, _PINHOLE)
     return image, aerial_view(world, draw_aerial(settings, seed), grid, 2).image
+
+
+def _with_movers(scene: Scene, world: World, day: GroundDay, seed: int, T: Array) -> Scene:
+    return moving_scene(scene, world, day, seed, 0.0, (float(T[0, 3]), float(T[1, 3])))
 
 
 def _draw(

@@ -23,6 +23,7 @@ from geoloc_core.simulation.days import (
     draw_ground,
     ground_scene,
     GroundDay,
+    moving_scene,
 )
 from geoloc_core.simulation.depth_camera import DEPTH_MODELS, measure_depth
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
@@ -200,6 +201,13 @@ class CityStudio(Studio):
     def scene(self, day: GroundDay) -> Scene:
         """The city on a day."""
         return ground_scene(self._world, day)
+
+    def moving(self, scene: Scene, day: GroundDay, place: Place) -> Scene:
+        """The scene with cars and people, on their way since the sequence began."""
+        sequence = self._sequence[place.index]
+        t = (place.stamp_ns - self._plan.places[0].stamp_ns) * 1e-9
+        xy = (float(place.T_map_base[0, 3]), float(place.T_map_base[1, 3]))
+        return moving_scene(scene, self._world, day, self._plan.seed + sequence, t, xy)
 
     def aerial(self) -> Orthophoto | None:
         """One picture around all places of the plan, also of those that are written already."""
