@@ -29,8 +29,8 @@ def build_blocks(rng: np.random.Generator, site: Site, blocks: Blocks, junctions
     order = {'square': 0, 'park': 1, 'centre': 2}
     likely = [b for b in blocks.blocks if b.use in order and not b.is_rim]
     for block in sorted(likely, key=lambda b: (order[b.use], -b.radius)):
-        # Every square may have its church; elsewhere one is built only if there is none yet.
-        if block.use == 'square' or not site.buildings:
+        # One church at least, if there is room for it, on a square rather than elsewhere.
+        if not site.buildings or (block.use == 'square' and rng.random() < 0.3):
             _landmark(rng, site, block)
     for block in blocks.blocks:
         if block.use == 'market':

@@ -30,14 +30,14 @@ def lay_out_rim(rng: np.random.Generator, site: Site) -> None:
     """Fields and groves where the city ends, on ground that nothing else has taken."""
     half = site.room.half
     yaw = float(rng.uniform(0, np.pi))
-    for _ in range(round(half / 4)):
+    for _ in range(round(half)):
         middle = rng.uniform(-half, half, 2)
         turn = yaw + float(rng.choice([0.0, np.pi / 2])) + float(rng.normal(0, 0.1))
         frame = Frame(middle, np.array([np.cos(turn), np.sin(turn)]))
-        long, wide = rng.uniform(26, 70), rng.uniform(18, 40)
+        long, wide = rng.uniform(22, 70), rng.uniform(16, 40)
         shape = frame.box(-long / 2, -wide / 2, long, wide)
         if np.abs(middle).max() > 0.72 * half and site.room.is_free(
-            frame.box(-long / 2 - 5, -wide / 2 - 5, long + 10, wide + 10)
+            frame.box(-long / 2 - 3, -wide / 2 - 3, long + 6, wide + 6)
         ):
             site.areas.append(Area('field', shape))
             site.room.take(shape)
@@ -75,7 +75,13 @@ def _park(rng: np.random.Generator, site: Site, block: Block) -> None:
         site.areas.append(Area('pond', pond))
         site.room.take(pond)
     outline = smoothed(block.outline, 4.0, 6)
-    gates = rng.choice(len(outline), min(len(outline), int(rng.integers(4, 7))), replace=False)
+    # Gates all around, but no bundle of long ways to the far end of a long park.
+    away = np.linalg.norm(outline - middle, axis=1)
+    near = np.flatnonzero(away < 2.2 * radius)
+    steps = np.arange(int(rng.integers(4, 7)))
+    gates = near[((steps + rng.uniform(0, 0.6, len(steps))) / len(steps) * len(near)).astype(int)]
+    if away.max() > 2.6 * radius:
+        gates = np.append(gates, int(np.argmax(away)))
     if pond is None:
         loop = _blob(rng, middle, 0.62 * radius)
     else:

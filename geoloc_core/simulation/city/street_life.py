@@ -131,7 +131,7 @@ def _lamps(rng: np.random.Generator, things: list[Furniture], street: Street, ro
     """Lamps at alternate kerbs, their arms over the road."""
     height = {'lane': 4.6, 'street': 6.2, 'avenue': 8.0}.get(street.kind, 6.0)
     rgb = ((92, 98, 100), (58, 66, 62), (146, 150, 150))[int(rng.integers(3))]
-    spacing = rng.uniform(24, 32)
+    spacing = rng.uniform(18, 26)
     side = float(rng.choice([-1.0, 1.0]))
     for s in np.arange(0.7 * street.mouths[0] + 2, street.line.length - 6, spacing):
         frame = frontage(street, side, float(s))

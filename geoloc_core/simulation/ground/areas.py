@@ -23,6 +23,12 @@ _KINDS: dict[str, tuple[Color, Label]] = {
     'yard': ((138, 132, 122), Label.BARE),
     'gravel': ((150, 142, 126), Label.BARE),
 }
+_CROPS: tuple[tuple[Color, Label], ...] = (
+    ((168, 148, 92), Label.GRASS),
+    ((122, 98, 74), Label.BARE),
+    ((104, 126, 58), Label.GRASS),
+    ((142, 134, 70), Label.GRASS),
+)
 _PATHS: dict[str, tuple[Color, Label]] = {
     'gravel': ((176, 164, 138), Label.BARE),
     'paved': ((156, 150, 142), Label.PAVEMENT),
@@ -66,6 +72,8 @@ def _spots(painter: Painter, rng: np.random.Generator, half: float, count: int) 
 
 def _paint_area(painter: Painter, rng: np.random.Generator, area: Area) -> None:
     colour, label = _KINDS.get(area.kind, _KINDS['yard'])
+    if area.kind == 'field':
+        colour, label = _CROPS[int(rng.integers(len(_CROPS)))]
     colour = _varied(rng, colour)
     outline = area.outline
     middle = outline.mean(axis=0)
