@@ -165,13 +165,13 @@ def sub_rays(
 
 @kernel
 def average(index: I64, samples: int, fine: F32, rgb: F32) -> None:
-    """Gives pixels the mean of their samples (K * S, 3), none brighter than white."""
+    """Gives pixels the mean of their own colour and S samples (K * S, 3), none over white."""
     for j in range(len(index)):
         for c in range(3):
-            total = 0.0
+            total = min(rgb[index[j], c], 255.0)
             for s in range(samples):
                 total += min(fine[j * samples + s, c], 255.0)
-            rgb[index[j], c] = total / samples
+            rgb[index[j], c] = total / (samples + 1)
 
 
 @kernel

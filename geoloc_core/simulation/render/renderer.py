@@ -68,9 +68,10 @@ def _rays(camera: AbstractCamera) -> _Rays:
 
 @lru_cache(maxsize=8)
 def _offsets(samples: int) -> Array:
-    """Places (S, 2) in a pixel, spread evenly: a lattice of the golden ratio."""
-    i = np.arange(samples)
-    return np.stack([(i + 0.5) / samples, (i + 0.5) * 0.6180339887498949 % 1.0], axis=-1) - 0.5
+    """Places (S - 1, 2) around a pixel's middle, spread evenly: a spiral of the golden angle."""
+    i = np.arange(1, samples)
+    radius, angle = 0.54 * np.sqrt(i / (samples - 1)), 2.399963229728653 * i
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
 
 
 def _each(work: Callable[[int], None], starts: Sequence[int], workers: int) -> None:
@@ -138,15 +139,15 @@ def render(
         first, last = top * width, min(height, top + rows) * width
         edge = first + np.flatnonzero(mask[first:last])
         offsets = _offsets(samples)
-        batch = max(1, CHUNK // samples)
+        batch = max(1, CHUNK // len(offsets))
         for i in range(0, len(edge), batch):
             some = edge[i : i + batch]
-            fine = empty_hits(len(some) * samples)
-            turned = np.empty((len(some) * samples, 3))
+            fine = empty_hits(len(some) * len(offsets))
+            turned = np.empty((len(some) * len(offsets), 3))
             turned32 = np.empty(turned.shape, np.float32)
             pixels.sub_rays(some, width, rays.optical, rays.inside, offsets, R, turned, turned32)
             scene.trace(origin, turned, turned32, 0.0, 0.6 * rays.pixel_rad, fine)
-            pixels.average(some, samples, fine.rgb, hits.rgb)
+            pixels.average(some, len(offsets), fine.rgb, hits.rgb)
 
     def develop(top: int) -> None:
         noise = 0.0 if noise_seed is None else _NOISE
