@@ -97,6 +97,10 @@ def test_every_dependency_is_locked():
         re.split(r'[=<>;\s\[]', line)[0].lower()
         for line in metadata.requires('geoloc_ros') or pytest.skip('geoloc is not installed')
     }
-    assert {'numpy', 'gtsam', 'rosbags', 'embreex', 'ros-jazzy-rclpy'} <= locked
+    assert {'numpy', 'gtsam', 'rosbags', 'embreex', 'torch', 'ros-jazzy-rclpy'} <= locked
     assert required <= locked, required - locked
-    assert 'torch' not in locked, 'the robot and the tests of this suite run without torch'
+
+
+def test_torch_comes_only_for_training():
+    named = [line for line in metadata.requires('geoloc_ros') or () if line.startswith('torch')]
+    assert named and all('extra == "train"' in line.replace("'", '"') for line in named)

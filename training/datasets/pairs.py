@@ -26,6 +26,9 @@ from training.datasets.pair_base import AbstractPairs, Pair
 
 Array = NDArray[np.float64]
 
+# The publisher's names of our splits.
+_FILES = {'train': 'train', 'validation': 'val'}
+
 
 class Cvusa(AbstractPairs):
     """CVUSA, the subset of Zhai et al., CVPR 2017: 35,532 + 8,884 pairs across the USA.
@@ -48,7 +51,7 @@ class Cvusa(AbstractPairs):
     """
 
     NAME: ClassVar[str] = 'CVUSA'
-    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'val')
+    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'validation')
     TILE_PX: ClassVar[int] = 750
     ATTRIBUTION: ClassVar[str] = 'Microsoft Bing'
     LAYOUT: ClassVar[str] = (
@@ -77,7 +80,7 @@ class Cvusa(AbstractPairs):
 
         Args:
             root: Folder that holds `splits`, or `CVPR_subset`.
-            split: 'train' or 'val'.
+            split: 'train' or 'validation'.
             zoom: Of the aerial pictures: 18, 19 or 20.
             classes: Also read the panoramas' semantic classes.
             rows_cut: Rows of the full panorama above the strip, of 616.
@@ -111,7 +114,7 @@ class Cvusa(AbstractPairs):
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """See `AbstractPairs.pairs`."""
-        path = self._base / 'splits' / f'{self.split}-19zl.csv'
+        path = self._base / 'splits' / f'{_FILES[self.split]}-19zl.csv'
         pairs: dict[str, Pair] = {}
         for number, line in enumerate(_lines(path), 1):
             if not line.strip():
@@ -208,7 +211,7 @@ class Cvact(AbstractPairs):
     """
 
     NAME: ClassVar[str] = 'CVACT'
-    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'val', 'test')
+    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'validation', 'test')
     TILE_PX: ClassVar[int] = 1200
     ATTRIBUTION: ClassVar[str] = 'Google'
     LAYOUT: ClassVar[str] = (
@@ -222,7 +225,7 @@ class Cvact(AbstractPairs):
     UTM: ClassVar[str] = 'EPSG:32755'
     _INDICES: ClassVar[dict[str, tuple[str, str]]] = {
         'train': ('trainSet', 'trainInd'),
-        'val': ('valSet', 'valInd'),
+        'validation': ('valSet', 'valInd'),
         'test': ('valSetAll', 'valInd'),
     }
     _PARTS: ClassVar[tuple[str, str]] = ('ANU_data_small', 'ANU_data_test')

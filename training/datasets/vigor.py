@@ -57,7 +57,7 @@ class Vigor(AbstractDataset):
     """
 
     NAME: ClassVar[str] = 'VIGOR'
-    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'val', 'test')
+    SPLITS: ClassVar[tuple[str, ...]] = ('train', 'validation', 'test')
     LAYOUT: ClassVar[str] = (
         '{NewYork,Seattle,SanFrancisco,Chicago}/panorama/<id>,<lat>,<lon>,.jpg\n'
         '{...}/satellite/satellite_<lat>_<lon>.png\n'
@@ -86,7 +86,7 @@ class Vigor(AbstractDataset):
 
         Args:
             root: Folder with the cities and the split folders.
-            split: 'train', 'val' or 'test'.
+            split: 'train', 'validation' or 'test'.
             seed: Of the draws of orientation.
             protocol: One of `PROTOCOLS`: area, and how well the heading is known.
             cities: A selection of the protocol's cities; None for all of which there is any
@@ -169,7 +169,9 @@ class Vigor(AbstractDataset):
         for labels in self._files:
             refuse_leak(self.root, self.area, labels, self.labels)
         return tuple(
-            labels.take(np.flatnonzero(in_validation(labels.panoramas) == (self.split == 'val')))
+            labels.take(
+                np.flatnonzero(in_validation(labels.panoramas) == (self.split == 'validation'))
+            )
             for labels in self._files
         )
 

@@ -45,7 +45,7 @@ class CvactWriter(LayoutWriter):
     DEFAULT_SIZE: ClassVar[tuple[int, int]] = (1664, 832)
     AERIAL_GSD: ClassVar[float | None] = 0.06
     AERIAL_REACH_M: ClassVar[float] = 37.0
-    SPLITS: ClassVar[dict[str, float]] = {'train': 0.6, 'val': 0.2, 'test': 0.2}
+    SPLITS: ClassVar[dict[str, float]] = {'train': 0.6, 'validation': 0.2, 'test': 0.2}
 
     @classmethod
     def rig(cls, width: int, height: int) -> Rig:
@@ -104,7 +104,7 @@ class CvactWriter(LayoutWriter):
                 'panoIds': np.array([_id(place) for place in places]),
                 'utm': np.array(utm, dtype=np.float64).reshape(-1, 2),
                 'trainSet': {'trainInd': indices('train')},
-                'valSet': {'valInd': indices('val')},
+                'valSet': {'valInd': indices('validation')},
                 'valSetAll': {'valInd': indices('test')},
             },
         )

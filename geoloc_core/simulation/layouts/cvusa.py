@@ -27,6 +27,9 @@ FULL_PX = (1232, 616)
 STRIP_PX = (1232, 224)
 ROWS_CUT = 176
 
+# The publisher's names of our splits.
+_FILES = {'train': 'train', 'validation': 'val'}
+
 
 class CvusaWriter(LayoutWriter):
     """CVUSA: one long list of pairs, with the panoramas' semantic classes."""
@@ -43,7 +46,7 @@ class CvusaWriter(LayoutWriter):
     DEFAULT_SIZE: ClassVar[tuple[int, int]] = STRIP_PX
     AERIAL_GSD: ClassVar[float | None] = 0.22
     AERIAL_REACH_M: ClassVar[float] = 88.0
-    SPLITS: ClassVar[dict[str, float]] = {'train': 0.8, 'val': 0.2}
+    SPLITS: ClassVar[dict[str, float]] = {'train': 0.8, 'validation': 0.2}
 
     @classmethod
     def rig(cls, width: int, height: int) -> Rig:
@@ -102,7 +105,7 @@ class CvusaWriter(LayoutWriter):
                         path.relative_to(self.root).as_posix() for path in self.files(place)
                     )
                     lines.append(f'{tile},{panorama},{classes}')
-            self.put_text(self.root / 'splits' / f'{split}-19zl.csv', lines)
+            self.put_text(self.root / 'splits' / f'{_FILES[split]}-19zl.csv', lines)
         rows = []
         for place in self.places:
             lat, lon = latlon(place)

@@ -104,7 +104,7 @@ def test_turned_test_panoramas_are_turned_once_and_for_all(written):
 def test_cvusa_without_locations_has_no_datum(copies):
     root = copies('cvusa')
     shutil.rmtree(root / 'split_locations')
-    sample = Cvusa(root, 'val')[0]
+    sample = Cvusa(root, 'validation')[0]
     assert sample.datum is None
     np.testing.assert_array_equal(sample.T_map_base[:2, 3], 0)
     # Web Mercator's zoom 19 in the middle of the USA.
@@ -128,12 +128,12 @@ def test_cvusa_panorama_apart_from_the_middle(copies):
 
 def test_cvusa_classes_and_other_zooms(copies):
     root = copies('cvusa')
-    data = Cvusa(root, 'val', classes=True, protocol='+-180')
+    data = Cvusa(root, 'validation', classes=True, protocol='+-180')
     sample = data[0]
     assert sample.view_classes.shape == sample.view.image.shape[:2]
     with pytest.raises(ConfigError, match='zoom 17'):
-        Cvusa(root, 'val', zoom=17)
-    other = Cvusa(root, 'val', zoom=20)
+        Cvusa(root, 'validation', zoom=17)
+    other = Cvusa(root, 'validation', zoom=20)
     assert any('nothing lies in' in text and '/20' in text for text in other.missing())
     shutil.copytree(root / 'bingmap' / '19', root / 'bingmap' / '20')
     assert other[0].patch.grid.gsd == pytest.approx(sample.patch.grid.gsd / 2)
@@ -151,7 +151,7 @@ def test_cvusa_in_its_own_subfolder(written, tmp_path):
 @pytest.mark.parametrize('name', CASES)
 def test_absent_pictures_are_named_and_counted(copies, name):
     root = copies(name)
-    data = CASES[name][1](root, 'val')
+    data = CASES[name][1](root, 'validation')
     panorama, tile = data.files(1)
     tile.unlink()
     panorama.write_bytes(panorama.read_bytes()[:200])

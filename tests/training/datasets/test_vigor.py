@@ -42,16 +42,16 @@ def test_every_spelling_of_the_label_files_is_found(tmp_path, root, spelling):
 def test_train_and_validation_share_the_training_lists_and_test_is_apart(root):
     parts = {split: set(Vigor(root, split).keys) for split in Vigor.SPLITS}
     assert [len(parts[split]) for split in Vigor.SPLITS] == [16, 4, 12]
-    assert not parts['train'] & parts['val']
-    assert not (parts['train'] | parts['val']) & parts['test']
+    assert not parts['train'] & parts['validation']
+    assert not (parts['train'] | parts['validation']) & parts['test']
 
 
 def test_validation_does_not_depend_on_order_or_on_the_choice_of_cities(root):
     labels = vigor_labels.read_labels(
         root / 'splits__corrected/Seattle/pano_label_balanced__corrected.txt', 'Seattle'
     )
-    one = set(Vigor(root, 'val', cities=['Seattle']).keys)
-    assert one == {key for key in Vigor(root, 'val').keys if key.startswith('Seattle')}
+    one = set(Vigor(root, 'validation', cities=['Seattle']).keys)
+    assert one == {key for key in Vigor(root, 'validation').keys if key.startswith('Seattle')}
     assert len(labels) == 8
 
 
@@ -59,7 +59,7 @@ def test_cross_area_trains_and_tests_in_different_cities(root):
     def cities(split):
         return [s.sequence for s in Vigor(root, split, protocol='cross-area aligned')]
 
-    assert set(cities('train')) == set(cities('val')) == {'NewYork', 'Seattle'}
+    assert set(cities('train')) == set(cities('validation')) == {'NewYork', 'Seattle'}
     # Published lists that count by order rely on this one.
     assert list(dict.fromkeys(cities('test'))) == ['SanFrancisco', 'Chicago']
 

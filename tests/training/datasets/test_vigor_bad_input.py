@@ -140,7 +140,7 @@ def test_one_id_at_two_places(root):
 
 def test_training_never_sees_the_test(root):
     vigor_tree.write_city(root, 'Seattle', 'same_area_balanced_train', 2, first=3)
-    for split in ('train', 'val'):
+    for split in ('train', 'validation'):
         with pytest.raises(DataError, match=r'share 1 panoramas, e\.g\. Seid0003.*see the test'):
             len(Vigor(root, split, cities=['Seattle']))
     vigor_tree.write_city(root, 'Seattle', 'same_area_balanced_train', 2, first=4)

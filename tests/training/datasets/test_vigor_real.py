@@ -37,8 +37,8 @@ def read(root, city, part):
 
 def test_counts_of_seattle(root):
     keys = {split: Vigor(root, split, cities=['Seattle']).keys for split in Vigor.SPLITS}
-    assert len(keys['train']) + len(keys['val']) == 11876
-    assert len(keys['val']) == round(0.2 * 11876)
+    assert len(keys['train']) + len(keys['validation']) == 11876
+    assert len(keys['validation']) == round(0.2 * 11876)
     assert len(keys['test']) == 11875
     # Together all panoramas of the city, none twice.
     assert len(set().union(*keys.values())) == 23751

@@ -62,7 +62,7 @@ def test_poses_agree_to_the_rounding_of_the_labels(written):
 
 def test_training_and_validation_are_what_was_written_for_training(written):
     root, shots = written
-    parts = [open_one(root, split) for split in ('train', 'val')]
+    parts = [open_one(root, split) for split in ('train', 'validation')]
     assert sum(map(len, parts)) == len(shots['train'])
     for part in parts:
         for sample in part:
