@@ -34,7 +34,8 @@ def _octave(x: float, y: float, w: float, cell: float, seed: int) -> float:
     part = kept(cell, w)
     if part <= 0.0:
         return 0.0
-    c, s = _TURN_C[seed & 15] / cell, _TURN_S[seed & 15] / cell
+    scale = 1.0 / cell
+    c, s = _TURN_C[seed & 15] * scale, _TURN_S[seed & 15] * scale
     return part * gradient_noise(c * x - s * y, s * x + c * y, seed)
 
 
