@@ -129,7 +129,9 @@ def _number(
     poses: Sequence[tuple[int, int, Array]],
 ) -> WorldPlan:
     """Gives poses (sequence, time, T_map_base) their names and parts of the data set."""
-    fractions = np.random.default_rng([seed, 73]).random(len(poses))
+    # Steps of the golden ratio share even a few places out in proportion.
+    start = np.random.default_rng([seed, 73]).random()
+    fractions = (start + np.arange(len(poses)) * 0.6180339887498949) % 1.0
     begin = START_NS + number * 100 * _SEQUENCE_NS
     places = []
     for i, ((sequence, t_ns, T), fraction) in enumerate(zip(poses, fractions, strict=True)):

@@ -81,7 +81,8 @@ class VigorWriter(LayoutWriter):
     )
     NORTH_ALIGNED: ClassVar[bool] = True
     DEFAULT_SIZE: ClassVar[tuple[int, int]] = (2048, 1024)
-    AERIAL_GSD: ClassVar[float | None] = 0.11
+    # Finer than any tile: one ray a pixel, and tiles average about two of them.
+    AERIAL_GSD: ClassVar[float | None] = 0.08
     # The far edge of a semi-positive, with the largest pixels of the four cities.
     AERIAL_REACH_M: ClassVar[float] = 77.0
 

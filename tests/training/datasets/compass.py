@@ -69,7 +69,8 @@ def compass_orthophoto(datum=COMPASS_DATUM, gsd=0.11, reach_m=60.0):
     """The plain from above."""
     side = 2 * round(reach_m / gsd)
     grid = Grid((0.0, 0.0), gsd, side, side)
-    image = render_aerial(compass_world(datum).aerial_scene(), grid)
+    rays = 2 if gsd > 0.08 else 1
+    image = render_aerial(compass_world(datum).aerial_scene(), grid, rays)
     return Orthophoto(image, grid, EnuFrame(datum))
 
 
