@@ -19,8 +19,7 @@ from geoloc_core.geometry.cameras import (
 )
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city.plan import City
-from geoloc_core.simulation.conditions import Conditions, PRESETS
-from geoloc_core.simulation.days import (
+from geoloc_core.simulation.conditions.days import (
     aerial_view,
     draw_aerial,
     draw_ground,
@@ -28,8 +27,9 @@ from geoloc_core.simulation.days import (
     GroundDay,
     moving_scene,
 )
+from geoloc_core.simulation.conditions.lens import expose
+from geoloc_core.simulation.conditions.settings import Conditions, PRESETS
 from geoloc_core.simulation.drive import mounted
-from geoloc_core.simulation.lens import expose
 from geoloc_core.simulation.render.labels import Label, LABEL_RGB
 from geoloc_core.simulation.render.renderer import render, Rendering
 from geoloc_core.simulation.render.scene import Scene
@@ -63,7 +63,7 @@ def preview_world(seed: int, osm: Path | None = None) -> World:
     """The world of the sheet: a city from a seed, or a real place from an OpenStreetMap file."""
     if osm is None:
         return make_world(seed)
-    from geoloc_core.simulation.footprints import world_from_footprints
+    from geoloc_core.simulation.footprints.world import world_from_footprints
 
     return world_from_footprints(osm, seed)
 

@@ -17,7 +17,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.conditions import Conditions
+from geoloc_core.simulation.conditions.settings import Conditions
 from geoloc_core.simulation.depth_camera import DEPTH_MODELS, DepthCamera
 from geoloc_core.simulation.gnss import gnss_record, GnssModel, GnssRecord
 from geoloc_core.simulation.render.renderer import render, Rendering
@@ -35,7 +35,7 @@ from geoloc_core.simulation.world import aerial_grid, aerial_image, World
 from geoloc_core.types import GnssFix, ImuSample, OdometrySample
 
 if TYPE_CHECKING:
-    from geoloc_core.simulation.draws import AerialDay, GroundDay
+    from geoloc_core.simulation.conditions.draws import AerialDay, GroundDay
 
 Array = NDArray[np.float64]
 
@@ -148,14 +148,14 @@ class Drive:
     @cached_property
     def day(self) -> 'GroundDay | None':
         """The day of the drive, or None without conditions."""
-        from geoloc_core.simulation.draws import draw_ground
+        from geoloc_core.simulation.conditions.draws import draw_ground
 
         return None if self.conditions is None else draw_ground(self.conditions, self.seed)
 
     @cached_property
     def flight(self) -> 'AerialDay | None':
         """The day of the aerial picture, or None without conditions."""
-        from geoloc_core.simulation.draws import draw_aerial
+        from geoloc_core.simulation.conditions.draws import draw_aerial
 
         return None if self.conditions is None else draw_aerial(self.conditions, self.seed)
 
@@ -163,7 +163,7 @@ class Drive:
         """The aerial picture of the whole city, and where it claims to lie."""
         if self.flight is None:
             return aerial_image(self.world, gsd)
-        from geoloc_core.simulation.days import aerial_view
+        from geoloc_core.simulation.conditions.days import aerial_view
 
         view = aerial_view(self.world, self.flight, aerial_grid(self.world, gsd), workers)
         return view.image, view.grid
@@ -211,7 +211,7 @@ class Drive:
     def _scene(self) -> Scene:
         if self.day is None:
             return self.world.scene()
-        from geoloc_core.simulation.days import ground_scene
+        from geoloc_core.simulation.conditions.days import ground_scene
 
         return ground_scene(self.world, self.day)
 
@@ -225,7 +225,7 @@ class Drive:
         truth = render(scene, self.rig.camera, T_map_camera, noise_seed=noise_seed)
         image = truth.image
         if self.day is not None:
-            from geoloc_core.simulation.lens import expose
+            from geoloc_core.simulation.conditions.lens import expose
 
             day = self._day_at(self.day, t)
             image = expose(image, day, i, truth.range_m, self.rig.camera)

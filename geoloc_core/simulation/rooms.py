@@ -179,7 +179,7 @@ def _wall(builder: MeshBuilder, rng: np.random.Generator, room: RoomPlan, side: 
     gaps = [gap for gap in room.openings if gap.side == side]
     paint = np.random.default_rng(np.abs(np.array(room.rect) * 1e3).astype(np.int64))
     base = colour(paint, 150, 238)
-    papered = paint.random() < 0.5 or room.kind == 'living'
+    papered = paint.random() < 0.8 or room.kind == 'living'
     pattern = weave(paint, 6, 4)
     for start, end, bottom, top in _solid(length, gaps):
         d.quad((start, 0, bottom), (end - start, 0, 0), (0, 0, top - bottom), base,
@@ -280,7 +280,7 @@ def _hang(d: Drawing, rng: np.random.Generator, length: float, gaps: list[Openin
             pixels = poster(rng, int(rng.integers(18, 32)), int(rng.integers(16, 28)))
             place = (x + 0.03, 0.022, low + 0.03)
             d.image(place, (wide - 0.06, 0, 0), (0, 0, tall - 0.06), pixels)
-        x += wide + rng.uniform(0.08, 0.5)
+        x += wide + rng.uniform(0.06, 0.35)
 
 
 def _doorway(d: Drawing, rect: Rect) -> None:

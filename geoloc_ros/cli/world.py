@@ -99,7 +99,7 @@ def _add_conditions(parser: argparse.ArgumentParser, whose: str) -> None:
 def run_preview(args: argparse.Namespace) -> int:
     """Renders the contact sheet."""
     _need_renderer()
-    from geoloc_core.simulation.conditions_file import parse_conditions
+    from geoloc_core.simulation.conditions.files import parse_conditions
     from geoloc_core.simulation.contact_sheet import contact_sheet, preview_world
 
     if args.out.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
@@ -125,7 +125,7 @@ def run_render(args: argparse.Namespace) -> int:
     _need_renderer()
     from tqdm import tqdm
 
-    from geoloc_core.simulation.conditions_file import parse_conditions
+    from geoloc_core.simulation.conditions.files import parse_conditions
     from geoloc_core.simulation.layouts.dataset import DatasetOptions, render_dataset
 
     options = DatasetOptions(

@@ -157,7 +157,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _drive(args: argparse.Namespace) -> Any:
-    from geoloc_core.simulation.conditions_file import parse_conditions
+    from geoloc_core.simulation.conditions.files import parse_conditions
     from geoloc_core.simulation.drive import make_drive
 
     conditions = parse_conditions(args.conditions)
@@ -166,7 +166,7 @@ def _drive(args: argparse.Namespace) -> Any:
 
         world = make_world(args.seed)
     else:
-        from geoloc_core.simulation.footprints import world_from_footprints
+        from geoloc_core.simulation.footprints.world import world_from_footprints
 
         world = world_from_footprints(args.osm, args.seed)
     level = args.sensors or (args.conditions if args.conditions in ('easy', 'hard') else 'none')

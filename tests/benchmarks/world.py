@@ -66,7 +66,7 @@ def panoramas(seconds: float, workers: int) -> dict[str, float]:
 
 def pairs(count: int, workers: int, conditions: str = 'none') -> dict[str, float]:
     """Minutes and processor minutes of a data set of so many pairs, and its size."""
-    from geoloc_core.simulation.conditions import PRESETS
+    from geoloc_core.simulation.conditions.settings import PRESETS
 
     options = DatasetOptions('vigor', count, SIZES['256x512'], conditions=PRESETS[conditions])
     folder = Path(tempfile.mkdtemp(prefix='geoloc_world_'))

@@ -8,8 +8,12 @@ import pytest
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
-from geoloc_core.simulation.conditions import AerialConditions, Conditions, GroundConditions
-from geoloc_core.simulation.conditions_file import parse_conditions
+from geoloc_core.simulation.conditions.files import parse_conditions
+from geoloc_core.simulation.conditions.settings import (
+    AerialConditions,
+    Conditions,
+    GroundConditions,
+)
 from geoloc_core.simulation.drive import make_drive, make_rig, sensor_models
 from geoloc_core.simulation.render.labels import Label
 

@@ -12,8 +12,8 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City, make_city, Street
 from geoloc_core.simulation.detours import obstacles
-from geoloc_core.simulation.osm_city import city_from_osm
-from geoloc_core.simulation.osm_file import read_osm
+from geoloc_core.simulation.footprints.city import city_from_osm
+from geoloc_core.simulation.footprints.geojson import read_osm
 from geoloc_core.simulation.polyline import Polyline
 from geoloc_core.simulation.routes import through_streets
 from geoloc_core.simulation.trajectory import DrivingStyle, make_trajectory, ROBOTS

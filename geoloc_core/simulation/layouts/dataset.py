@@ -15,7 +15,7 @@ from typing import Any
 from geoloc_core import __version__
 from geoloc_core.errors import ConfigError
 from geoloc_core.simulation.city.make import make_city
-from geoloc_core.simulation.conditions import Conditions
+from geoloc_core.simulation.conditions.settings import Conditions
 from geoloc_core.simulation.layouts import files, manifest
 from geoloc_core.simulation.layouts.base import LayoutWriter, Rig
 from geoloc_core.simulation.layouts.indoor import plan_indoor, RoomStudio

@@ -2,8 +2,8 @@
 """The indoor half of rendered data sets: rooms, and hand-held walks through them."""
 
 from geoloc_core.geometry import se3
-from geoloc_core.simulation.conditions import Conditions
-from geoloc_core.simulation.days import GroundDay
+from geoloc_core.simulation.conditions.days import GroundDay
+from geoloc_core.simulation.conditions.settings import Conditions
 from geoloc_core.simulation.layouts.base import LayoutWriter, Rig
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
 from geoloc_core.simulation.layouts.plan import (

@@ -16,8 +16,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.conditions import Conditions, GroundConditions
-from geoloc_core.simulation.days import (
+from geoloc_core.simulation.conditions.days import (
     aerial_view,
     draw_aerial,
     draw_ground,
@@ -25,11 +24,12 @@ from geoloc_core.simulation.days import (
     GroundDay,
     moving_scene,
 )
+from geoloc_core.simulation.conditions.lens import expose
+from geoloc_core.simulation.conditions.settings import Conditions, GroundConditions
 from geoloc_core.simulation.depth_camera import DEPTH_MODELS, measure_depth
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
 from geoloc_core.simulation.layouts.plan import WorldPlan
-from geoloc_core.simulation.lens import expose
 from geoloc_core.simulation.render.renderer import render
 from geoloc_core.simulation.render.scene import Scene
 from geoloc_core.simulation.world import make_world

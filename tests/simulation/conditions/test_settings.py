@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.simulation.conditions import (
+from geoloc_core.simulation.conditions.draws import draw_aerial, draw_ground
+from geoloc_core.simulation.conditions.files import parse_conditions
+from geoloc_core.simulation.conditions.lens import is_perfect
+from geoloc_core.simulation.conditions.settings import (
     AerialConditions,
     Conditions,
     describe_conditions,
     GroundConditions,
     PRESETS,
 )
-from geoloc_core.simulation.conditions_file import parse_conditions
-from geoloc_core.simulation.draws import draw_aerial, draw_ground
-from geoloc_core.simulation.lens import is_perfect
 from geoloc_core.simulation.render.appearance import Appearance, Light
 
 
@@ -90,7 +90,7 @@ def test_every_setting_is_in_the_table():
 
 def test_the_page_shows_the_table_as_it_is():
     """To renew it: print(describe_conditions()) below the page's first paragraphs."""
-    page = Path(__file__).parents[2] / 'docs' / 'conditions.md'
+    page = Path(__file__).parents[3] / 'docs' / 'conditions.md'
     assert describe_conditions().strip() in page.read_text(encoding='utf-8')
 
 

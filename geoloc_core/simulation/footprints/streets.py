@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from geoloc_core.simulation.city.plan import LANE_M, PARKING_M, Street
 from geoloc_core.simulation.city.streets import with_mouths
-from geoloc_core.simulation.osm_file import Shape
+from geoloc_core.simulation.footprints.geojson import Shape
 from geoloc_core.simulation.polyline import Polyline
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.simulation.conditions import Conditions, PRESETS
+from geoloc_core.simulation.conditions.settings import Conditions, PRESETS
 
 
 def parse_conditions(value: str | Path | Mapping[str, Any] | Conditions) -> Conditions:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.draws import AerialDay
-from geoloc_core.simulation.lens import compress
+from geoloc_core.simulation.conditions.draws import AerialDay
+from geoloc_core.simulation.conditions.lens import compress
 
 Image = NDArray[np.uint8]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
-from geoloc_core.simulation.draws import GroundDay
-from geoloc_core.simulation.lens import expose, to_linear, to_srgb
+from geoloc_core.simulation.conditions.draws import GroundDay
+from geoloc_core.simulation.conditions.lens import expose, to_linear, to_srgb
 
 H, W = 96, 192
 PANO = EquirectangularCamera(W, H)

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.aerial import develop
-from geoloc_core.simulation.changes import changed_city
 from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.city.traffic import traffic
-from geoloc_core.simulation.draws import AerialDay, draw_aerial, draw_ground, GroundDay
+from geoloc_core.simulation.conditions.aerial import develop
+from geoloc_core.simulation.conditions.changes import changed_city
+from geoloc_core.simulation.conditions.draws import AerialDay, draw_aerial, draw_ground, GroundDay
 from geoloc_core.simulation.mesh import traffic_mesh
 from geoloc_core.simulation.render.appearance import Appearance
 from geoloc_core.simulation.render.renderer import render_aerial

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.simulation.city.plan import Building, City, Rgb, Tree
-from geoloc_core.simulation.draws import AerialDay
+from geoloc_core.simulation.conditions.draws import AerialDay
 
 Array = NDArray[np.float64]
 

@@ -20,8 +20,9 @@ from geoloc_core.simulation.city.plan import (
     Tree,
 )
 from geoloc_core.simulation.city.street_life import furnish
-from geoloc_core.simulation.osm_file import is_building, OsmFile, Shape
-from geoloc_core.simulation.osm_streets import (
+from geoloc_core.simulation.footprints.geojson import is_building, OsmFile, Shape
+from geoloc_core.simulation.footprints.rings import cleaned, keyhole, signed_area
+from geoloc_core.simulation.footprints.streets import (
     build_streets,
     clip,
     is_drivable,
@@ -29,7 +30,6 @@ from geoloc_core.simulation.osm_streets import (
     number,
 )
 from geoloc_core.simulation.polyline import Polyline
-from geoloc_core.simulation.rings import cleaned, keyhole, signed_area
 
 Array = NDArray[np.float64]
 

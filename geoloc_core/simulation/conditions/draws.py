@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry import se3
-from geoloc_core.simulation.conditions import Conditions, Range
+from geoloc_core.simulation.conditions.season import leaf_of_month, lies_snow, vegetation_of_month
+from geoloc_core.simulation.conditions.settings import Conditions, Range
 from geoloc_core.simulation.render.appearance import Appearance, Light
-from geoloc_core.simulation.season import leaf_of_month, lies_snow, vegetation_of_month
 
 _GROUND, _AERIAL = 60, 61
 # Aerial cameras look through the haze of one valley only; what there is of it is `veil`.

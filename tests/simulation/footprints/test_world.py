@@ -10,13 +10,13 @@ import pytest
 
 from geoloc_core.errors import DataError
 from geoloc_core.geometry.geodesy import EnuFrame
-from geoloc_core.simulation import osm_file
-from geoloc_core.simulation.osm_city import city_from_osm, colour
-from geoloc_core.simulation.osm_file import is_building, read_osm
-from geoloc_core.simulation.osm_streets import clip, number
-from geoloc_core.simulation.rings import cleaned, keyhole, signed_area
+from geoloc_core.simulation.footprints import geojson
+from geoloc_core.simulation.footprints.city import city_from_osm, colour
+from geoloc_core.simulation.footprints.geojson import is_building, read_osm
+from geoloc_core.simulation.footprints.rings import cleaned, keyhole, signed_area
+from geoloc_core.simulation.footprints.streets import clip, number
 
-HELSINKI = Path(__file__).parents[2] / 'config' / 'world' / 'helsinki.geojson'
+HELSINKI = Path(__file__).parents[3] / 'config' / 'world' / 'helsinki.geojson'
 LAT, LON = 60.17, 24.94
 
 
@@ -279,7 +279,7 @@ def test_bad_files_are_named(tmp_path, monkeypatch):
     place = write(tmp_path, [HOUSE])
     with pytest.raises(DataError, match=r'no building within 100 m of lat 61.0+, lon 24.0+'):
         read_osm(place, (61.0, 24.0), 100.0)
-    monkeypatch.setattr(osm_file, 'MAX_FILE_BYTES', 10)
+    monkeypatch.setattr(geojson, 'MAX_FILE_BYTES', 10)
     with pytest.raises(DataError, match='osmium extract'):
         read_osm(place)
 
@@ -290,7 +290,7 @@ def test_a_real_place_is_rendered_where_it_is(tmp_path):
     pytest.importorskip('numba')
     from geoloc_core.geometry.grid import Grid
     from geoloc_core.maps.opening import open_map
-    from geoloc_core.simulation.footprints import world_from_footprints
+    from geoloc_core.simulation.footprints.world import world_from_footprints
     from geoloc_core.simulation.render.labels import Label
     from geoloc_core.simulation.render.renderer import render_aerial
     from geoloc_core.simulation.trajectory import make_trajectory

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry.cameras import AbstractCamera
-from geoloc_core.simulation.draws import GroundDay
-from geoloc_core.simulation.lens_surface import add_dirt, add_drops
-from geoloc_core.simulation.rain import add_streaks
+from geoloc_core.simulation.conditions.draws import GroundDay
+from geoloc_core.simulation.conditions.lens_surface import add_dirt, add_drops
+from geoloc_core.simulation.conditions.rain import add_streaks
 
 Image = NDArray[np.uint8]
 Float32 = NDArray[np.float32]

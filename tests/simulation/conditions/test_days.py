@@ -10,12 +10,17 @@ import pytest
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.aerial import develop
-from geoloc_core.simulation.changes import changed_city
 from geoloc_core.simulation.city import Building, Car, City, Furniture, Tree
-from geoloc_core.simulation.conditions import Conditions, PRESETS
-from geoloc_core.simulation.days import aerial_scene, aerial_view, ground_scene, moving_scene
-from geoloc_core.simulation.draws import AerialDay, draw_aerial, draw_ground, GroundDay
+from geoloc_core.simulation.conditions.aerial import develop
+from geoloc_core.simulation.conditions.changes import changed_city
+from geoloc_core.simulation.conditions.days import (
+    aerial_scene,
+    aerial_view,
+    ground_scene,
+    moving_scene,
+)
+from geoloc_core.simulation.conditions.draws import AerialDay, draw_aerial, draw_ground, GroundDay
+from geoloc_core.simulation.conditions.settings import Conditions, PRESETS
 from geoloc_core.simulation.ground import paint_ground
 from geoloc_core.simulation.render.facades import Facades
 from geoloc_core.simulation.render.labels import Label

@@ -6,9 +6,9 @@ Whoever shows anything made from it must name its source: `World.attribution` ca
 
 from pathlib import Path
 
+from geoloc_core.simulation.footprints.city import city_from_osm
+from geoloc_core.simulation.footprints.geojson import read_osm
 from geoloc_core.simulation.ground import paint_ground
-from geoloc_core.simulation.osm_city import city_from_osm
-from geoloc_core.simulation.osm_file import read_osm
 from geoloc_core.simulation.render.facades import Facades
 from geoloc_core.simulation.world import World
 
