@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A curve in the plane, measured by its own length."""
 
+from math import hypot
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,9 +31,9 @@ class Polyline:
 
     def at(self, s: float) -> tuple[Array, Array]:
         """The point (2,) at distance s and the unit direction (2,) there."""
-        i = int(np.clip(np.searchsorted(self.s, s, 'right') - 1, 0, len(self.s) - 2))
+        i = min(max(int(np.searchsorted(self.s, s, 'right')) - 1, 0), len(self.s) - 2)
         step = self.points[i + 1] - self.points[i]
-        along = step / np.linalg.norm(step)
+        along = step / hypot(step[0], step[1])
         return self.points[i] + along * (s - self.s[i]), along
 
     def resampled(self, spacing: float) -> 'Polyline':

@@ -2,6 +2,8 @@
 """Which ground is free, as a raster; and small helpers to place shapes on it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
 
 import cv2
 import numpy as np
@@ -83,6 +85,13 @@ def area_of(polygon: Array) -> float:
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
+@lru_cache(maxsize=64)
+def _disc(radius_px: int) -> NDArray[np.uint8]:
+    """A mask (2 r + 1, 2 r + 1) of a disc, without the outermost ring of half pixels."""
+    steps = np.arange(-radius_px, radius_px + 1)
+    return (np.hypot(*np.meshgrid(steps, steps)) < radius_px + 0.2).astype(np.uint8)
+
+
 class Room:
     """A raster of what is taken."""
 
@@ -98,8 +107,8 @@ class Room:
 
     def px(self, points: Array) -> NDArray[np.int32]:
         """Pixels (N, 2) of points, with four fractional bits."""
-        uv = np.stack([points[:, 0] + self.half, self.half - points[:, 1]], -1) / _GSD
-        return np.rint((uv - 0.5) * 16).astype(np.int32)
+        uv = points * (16 / _GSD, -16 / _GSD) + (16 * self.half / _GSD - 8)
+        return np.rint(uv).astype(np.int32)
 
     def take_line(self, points: Array, width: float) -> None:
         """Takes a strip around a line."""
@@ -125,11 +134,15 @@ class Room:
         cv2.fillPoly(mask, [px - np.maximum(low, 0)], 1)
         return not bool((window & mask).any())
 
-    def is_point_free(self, xy: ArrayLike, radius: float) -> bool:
+    def is_point_free(self, xy: Array | tuple[float, float], radius: float) -> bool:
         """Whether a disc is free."""
-        angles = np.arange(8) * np.pi / 4
-        ring = np.stack([np.cos(angles), np.sin(angles)], -1) * radius
-        return self.is_free(np.asarray(xy, np.float64) + ring)
+        x, y = float(xy[0]), float(xy[1])
+        if max(abs(x), abs(y)) + radius > self.half - 1:
+            return False
+        u, v = int((x + self.half) / _GSD), int((self.half - y) / _GSD)
+        disc = _disc(ceil(radius / _GSD))
+        r = len(disc) // 2
+        return not bool((self.taken[v - r : v + r + 1, u - r : u + r + 1] & disc).any())
 
     def components(self) -> tuple[NDArray[np.int32], list[Array], float]:
         """Connected free ground, such as the blocks between streets.

@@ -21,18 +21,46 @@ from geoloc_core.simulation.city.plan import (
     Street,
     Tree,
 )
-from geoloc_core.simulation.city.room import frontage, Room
+from geoloc_core.simulation.city.room import Frame, frontage, inside, Room
 from geoloc_core.simulation.city.streets import arms_of
 
 Array = NDArray[np.float64]
 
 _STEEL = (112, 116, 118)
+# Between things on a pavement there is room for a robot or a pram, m.
+_CLEAR_M = 2.2
 _SIGNS: tuple[Rgb, ...] = ((196, 32, 36), (28, 84, 168), (232, 190, 40), (236, 236, 232))
 COATS: tuple[Rgb, ...] = (
     (40, 44, 60), (150, 44, 40), (70, 88, 62), (196, 186, 160), (36, 36, 38), (60, 96, 150),
     (210, 206, 200), (128, 92, 66), (176, 120, 40), (96, 60, 96),
 )  # fmt: skip
 TROUSERS: tuple[Rgb, ...] = ((52, 54, 66), (36, 38, 44), (96, 88, 76), (58, 72, 104))
+
+
+class _Kerbside:
+    """What stands on pavements; nobody shall have to squeeze through between two things."""
+
+    def __init__(self, roads: Room) -> None:
+        self.things: list[Furniture] = []
+        self.roads = roads
+        self.standing = Room(roads.half)
+
+    def has_room(self, xy: tuple[float, float], clear: float = _CLEAR_M) -> bool:
+        """Whether a place is off the road and has no neighbour within `clear` metres."""
+        return self.roads.is_point_free(xy, 0.25) and self.standing.is_point_free(xy, clear)
+
+    def put(
+        self, kind: str, xy: tuple[float, float], yaw: float, height: float, rgb: Rgb,
+        clear: float = _CLEAR_M,
+    ) -> None:  # fmt: skip
+        """Puts a thing at a place if it has room there."""
+        if self.has_room(xy, clear):
+            self.things.append(Furniture(kind, xy, yaw, height, rgb))
+            self.occupy(xy)
+
+    def occupy(self, xy: tuple[float, float]) -> None:
+        """Marks a place as taken."""
+        self.standing.take_line(np.array([xy, xy]), 0.5)
 
 
 @dataclass(frozen=True)
@@ -90,44 +118,36 @@ def furnish(
     for xy in [t.xy for t in trees] + [f.xy for f in furniture]:
         room.take_line(np.array([xy, xy]), 1.6)
     seeds = rng.integers(0, 2**31, 5)
-    things = _equip(np.random.default_rng(seeds[0]), streets, roads)
+    kerbside = _Kerbside(roads)
+    _equip(np.random.default_rng(seeds[0]), streets, kerbside)
     grown = plant(np.random.default_rng(seeds[1]), streets, areas, room, roads)
-    # No trunk stands where a lamp or a shelter does.
-    posts = np.array([t.xy for t in things] or [(1e9, 1e9)])
-    grown = [t for t in grown if np.linalg.norm(posts - t.xy, axis=1).min() > 0.9]
+    grown = [t for t in grown if kerbside.standing.is_point_free(t.xy, 0.8 * _CLEAR_M)]
+    for tree in grown:
+        kerbside.occupy(tree.xy)
     parked, other = (
         tuple(park_cars(np.random.default_rng(s), streets, areas, paths, built))
         for s in seeds[2:4]
     )
-    people = _people(np.random.default_rng(seeds[4]), streets, areas, room, roads)
-    return Life((*trees, *grown), parked, other, (*furniture, *things), tuple(people))
+    people = _people(np.random.default_rng(seeds[4]), streets, areas, built, kerbside)
+    things = (*furniture, *kerbside.things)
+    return Life((*trees, *grown), parked, other, things, tuple(people))
 
 
-def _equip(rng: np.random.Generator, streets: tuple[Street, ...], roads: Room) -> list[Furniture]:
+def _equip(rng: np.random.Generator, streets: tuple[Street, ...], kerbside: _Kerbside) -> None:
     """Lamps, signs, lights, shelters and small things along all streets."""
-    things: list[Furniture] = []
+    for around in arms_of(streets).values():
+        if len(around) >= 3:
+            _junction(rng, kerbside, streets, around)
     for street in streets:
         if street.pavement < 1.0:
             continue
-        _lamps(rng, things, street, roads)
-        _small_things(rng, things, street, roads)
+        _lamps(rng, kerbside, street)
         if street.kind != 'lane' and not street.parking and rng.random() < 0.4:
-            _shelter(rng, things, street, roads)
-    for around in arms_of(streets).values():
-        if len(around) >= 3:
-            _junction(rng, things, streets, around, roads)
-    return things
+            _shelter(rng, kerbside, street)
+        _small_things(rng, kerbside, street)
 
 
-def _put(
-    things: list[Furniture], roads: Room, kind: str, xy: tuple[float, float], yaw: float,
-    height: float, rgb: Rgb,
-) -> None:  # fmt: skip
-    if roads.is_point_free(xy, 0.25):
-        things.append(Furniture(kind, xy, yaw, height, rgb))
-
-
-def _lamps(rng: np.random.Generator, things: list[Furniture], street: Street, roads: Room) -> None:
+def _lamps(rng: np.random.Generator, kerbside: _Kerbside, street: Street) -> None:
     """Lamps at alternate kerbs, their arms over the road."""
     height = {'lane': 4.6, 'street': 6.2, 'avenue': 8.0}.get(street.kind, 6.0)
     rgb = ((92, 98, 100), (58, 66, 62), (146, 150, 150))[int(rng.integers(3))]
@@ -136,13 +156,11 @@ def _lamps(rng: np.random.Generator, things: list[Furniture], street: Street, ro
     for s in np.arange(0.7 * street.mouths[0] + 2, street.line.length - 6, spacing):
         frame = frontage(street, side, float(s))
         yaw = frame.yaw - np.pi / 2
-        _put(things, roads, 'lamp', frame.at(0, 0.5 - street.pavement), yaw, height, rgb)
+        kerbside.put('lamp', frame.at(0, 0.5 - street.pavement), yaw, height, rgb)
         side = -side
 
 
-def _small_things(
-    rng: np.random.Generator, things: list[Furniture], street: Street, roads: Room
-) -> None:
+def _small_things(rng: np.random.Generator, kerbside: _Kerbside, street: Street) -> None:
     """Parking signs, bins, bollards, benches, cable boxes."""
     for _ in range(round(street.line.length / 16)):
         side, s = float(rng.choice([-1.0, 1.0])), float(rng.uniform(4, street.line.length - 4))
@@ -151,42 +169,33 @@ def _small_things(
         kind = str(rng.choice(['sign', 'bin', 'bollard', 'box', 'bench']))
         if kind == 'sign':
             rgb = _SIGNS[int(rng.integers(4))]
-            _put(things, roads, kind, frame.at(0, kerb), frame.yaw + np.pi, 2.4, rgb)
+            kerbside.put(kind, frame.at(0, kerb), frame.yaw + np.pi, 2.4, rgb)
         elif kind == 'bin':
-            _put(things, roads, kind, frame.at(0, kerb), frame.yaw, 0.9, (196, 108, 36))
+            kerbside.put(kind, frame.at(0, kerb), frame.yaw, 0.9, (196, 108, 36))
         elif kind == 'bollard':
             for u in np.arange(0, 6, 1.5):
-                _put(things, roads, kind, frame.at(u, kerb - 0.1), frame.yaw, 0.9, (72, 74, 76))
+                kerbside.put(kind, frame.at(u, kerb - 0.1), frame.yaw, 0.9, (72, 74, 76), 1.1)
         elif kind == 'box':
-            _put(
-                things, roads, kind, frame.at(0, wall), frame.yaw - np.pi / 2, 1.1, (138, 144, 136)
-            )
+            kerbside.put(kind, frame.at(0, wall), frame.yaw - np.pi / 2, 1.1, (138, 144, 136))
         elif street.pavement > 2.2:
-            _put(
-                things, roads, kind, frame.at(0, wall), frame.yaw - np.pi / 2, 0.85, (122, 92, 62)
-            )
+            kerbside.put(kind, frame.at(0, wall), frame.yaw - np.pi / 2, 0.85, (122, 92, 62))
 
 
-def _shelter(
-    rng: np.random.Generator, things: list[Furniture], street: Street, roads: Room
-) -> None:
+def _shelter(rng: np.random.Generator, kerbside: _Kerbside, street: Street) -> None:
     """A bus stop with its sign; its bay is painted on the road."""
     side = float(rng.choice([-1.0, 1.0]))
     s = float(rng.uniform(0.35, 0.65)) * street.line.length
     frame = frontage(street, side, s)
-    if roads.is_point_free(frame.at(0, -0.6), 2.0):
-        things.append(Furniture('shelter', frame.at(0, -0.7), frame.yaw - np.pi / 2, 2.5, _STEEL))
-        _put(
-            things, roads, 'sign', frame.at(3.5, 0.5 - street.pavement), frame.yaw, 2.6, _SIGNS[2]
-        )
+    if kerbside.roads.is_point_free(frame.at(0, -0.6), 1.8):
+        kerbside.put('shelter', frame.at(0, -0.7), frame.yaw - np.pi / 2, 2.5, _STEEL)
+        kerbside.put('sign', frame.at(3.5, 0.5 - street.pavement), frame.yaw, 2.6, _SIGNS[2])
 
 
 def _junction(
     rng: np.random.Generator,
-    things: list[Furniture],
+    kerbside: _Kerbside,
     streets: tuple[Street, ...],
     around: list[tuple[float, int, bool]],
-    roads: Room,
 ) -> None:
     """Lights at some junctions, signs at the others; street names at all."""
     wide = any(streets[i].kind == 'avenue' for _, i, _ in around)
@@ -203,11 +212,9 @@ def _junction(
         # The frame's `along` points back on the right-hand side: signs face who comes.
         facing = frame.yaw
         if has_lights:
-            _put(things, roads, 'traffic_light', frame.at(0, kerb), facing, 3.3, _STEEL)
+            kerbside.put('traffic_light', frame.at(0, kerb), facing, 3.3, _STEEL)
         elif rng.random() < 0.8:
-            _put(
-                things,
-                roads,
+            kerbside.put(
                 'sign',
                 frame.at(0.5, kerb),
                 facing,
@@ -215,9 +222,7 @@ def _junction(
                 _SIGNS[int(rng.integers(3))],
             )
         if rng.random() < 0.4:
-            _put(
-                things,
-                roads,
+            kerbside.put(
                 'sign',
                 frame.at(-CROSSING_BEHIND_M - 3, -0.3),
                 facing,
@@ -230,28 +235,34 @@ def _people(
     rng: np.random.Generator,
     streets: tuple[Street, ...],
     areas: tuple[Area, ...],
-    room: Room,
-    roads: Room,
+    built: Room,
+    kerbside: _Kerbside,
 ) -> list[Person]:
     """Those who stand and talk on pavements and squares."""
-    places = []
-    for street in streets:
-        for _ in range(rng.poisson(street.line.length / 90)):
-            side = float(rng.choice([-1.0, 1.0]))
-            frame = frontage(street, side, float(rng.uniform(3, street.line.length - 3)))
-            places.append(np.array(frame.at(0, -0.8)))
-    for area in areas:
-        if area.kind in ('square', 'park', 'playground'):
-            low, high = area.outline.min(axis=0), area.outline.max(axis=0)
-            places += list(rng.uniform(low, high, (round(np.prod(high - low) / 400), 2)))
     people = []
-    for place in places:
+
+    def group(frame: Frame, depth: float) -> None:
+        """One to three people, in a ring flattened to `depth` across the frame."""
         heading = float(rng.uniform(0, 2 * np.pi))
         for k in range(int(rng.integers(1, 4))):
             turn = heading + 2.1 * k
-            xy = place + 0.55 * np.array([np.cos(turn), np.sin(turn)])
-            if roads.is_point_free(xy, 0.4):
-                people.append(make_person(rng, (float(xy[0]), float(xy[1])), turn + np.pi))
+            xy = frame.at(0.55 * float(np.cos(turn)), depth * float(np.sin(turn)))
+            # Those of a group come one after the other: only who stood there before is in the way.
+            if kerbside.has_room(xy) and built.is_point_free(xy, 0.3):
+                people.append(make_person(rng, xy, frame.yaw + turn + np.pi))
+
+    for street in streets:
+        # Where pavements are narrow nobody stands in the way.
+        for _ in range(rng.poisson(street.line.length / 90) if street.pavement > 2 else 0):
+            side = float(rng.choice([-1.0, 1.0]))
+            s = float(rng.uniform(3, street.line.length - 3))
+            group(frontage(street, side, s, -0.55), 0.22)
+    for area in areas:
+        if area.kind in ('square', 'park', 'playground'):
+            low, high = area.outline.min(axis=0), area.outline.max(axis=0)
+            for xy in rng.uniform(low, high, (round(np.prod(high - low) / 400), 2)):
+                if inside(area.outline, xy):
+                    group(Frame(xy, np.array([1.0, 0.0])), 0.55)
     return people
 
 
