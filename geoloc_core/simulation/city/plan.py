@@ -5,7 +5,7 @@ Everything is in metres in the map frame (x east, y north, origin at the datum);
 (0 = east, counter-clockwise, rad).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,7 +251,7 @@ class City:
     paths: tuple[Path, ...] = ()
     fences: tuple[Fence, ...] = ()
     furniture: tuple[Furniture, ...] = ()
-    people: tuple[Person, ...] = field(default=())
+    people: tuple[Person, ...] = ()
 
     @property
     def lamps(self) -> Array:
