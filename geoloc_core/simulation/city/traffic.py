@@ -6,7 +6,6 @@ these rounds share a lane or cross, hence nobody ever has to give way, and the p
 mover is a smooth function of time that can be asked for in any order.
 """
 
-from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -27,6 +26,10 @@ _ACCELERATION = 1.5
 # Cars on a round follow one another by at least this, s.
 _HEADWAY_S = 5.0
 _STRIDE_M = 1.4
+_PACE_MS = 1.3
+# Farther from the camera a mover is smaller than a pixel or two, and not worth its triangles.
+_CARS_SEEN_M = 400.0
+_PEOPLE_SEEN_M = 200.0
 _STEP_M = 0.5
 # Cars and people on a usual kilometre of street.
 CARS_PER_KM, PEOPLE_PER_KM = 11.5, 57.0
@@ -34,24 +37,24 @@ CARS_PER_KM, PEOPLE_PER_KM = 11.5, 57.0
 _KEPT = 4
 
 
-@dataclass(frozen=True)
 class _Round:
-    """A closed way: places (N, 2) on it and the time each is reached, s; the last is the first."""
+    """A closed way and when each of its places is reached."""
 
-    xy: Array
-    time: Array
+    def __init__(self, xy: Array, time: Array) -> None:
+        """Takes places (N, 2), the last of which is the first, and times (N,), s."""
+        self.time = time
+        step = np.diff(xy, axis=0)
+        # A place's heading lies between those of the steps to and from it.
+        both = step + np.roll(step, 1, axis=0)
+        both = np.concatenate([both, both[:1]])
+        yaw = np.unwrap(np.arctan2(both[:, 1], both[:, 0]))
+        self._columns = (xy[:, 0].copy(), xy[:, 1].copy(), yaw)
 
-    def at(self, t: Array) -> tuple[Array, Array]:
-        """Places (M, 2) and headings (M,) at times (M,)."""
+    def at(self, t: Array) -> tuple[list[float], list[float], list[float]]:
+        """x, y and yaw of those who have been on their way for times (M,)."""
         turn = np.mod(t, self.time[-1])
-        place = np.stack([np.interp(turn, self.time, self.xy[:, k]) for k in (0, 1)], axis=-1)
-        i = np.clip(np.searchsorted(self.time, turn, 'right') - 1, 0, len(self.xy) - 2)
-        # Headings of the two ends of a step, blended: a car does not turn in jerks.
-        along = np.diff(self.xy, axis=0)
-        f = ((turn - self.time[i]) / (self.time[i + 1] - self.time[i]))[:, None]
-        before, after = along[i - 1], along[(i + 1) % len(along)]
-        way = (1 - f) * (before + along[i]) / 2 + f * (along[i] + after) / 2
-        return place, np.arctan2(way[:, 1], way[:, 0])
+        x, y, yaw = (np.interp(turn, self.time, column).tolist() for column in self._columns)
+        return x, y, yaw
 
 
 class Traffic:
@@ -149,24 +152,22 @@ class Traffic:
     ) -> tuple[tuple[Car, ...], tuple[Person, ...]]:
         """Everybody at a moment; see `traffic`."""
         cars = [
-            Car((float(x), float(y)), float(yaw), car.size, car.rgb, car.kind)
+            Car((x, y), yaw, car.size, car.rgb, car.kind)
             for way, phase, members in self._cars
-            for (x, y), yaw, car in zip(*way.at(phase + t), members, strict=True)
+            for x, y, yaw, car in zip(*way.at(phase + t), members, strict=True)
         ]
         people = []
         for way, phase, members in self._people:
-            place, heading = way.at(phase + t)
-            for (x, y), yaw, walked, p in zip(place, heading, phase + t, members, strict=True):
+            walked = (phase + t).tolist()
+            for x, y, yaw, s, p in zip(*way.at(phase + t), walked, members, strict=True):
                 # All who share a round share its pace; tall people take fewer steps.
-                stride = float(walked) * 1.3 / (_STRIDE_M * p.height / 1.75) % 1.0
-                people.append(
-                    Person((float(x), float(y)), float(yaw), p.height, p.rgb, p.legs_rgb, stride)
-                )
+                stride = s * _PACE_MS / (_STRIDE_M * p.height / 1.75) % 1.0
+                people.append(Person((x, y), yaw, p.height, p.rgb, p.legs_rgb, stride))
         people += [_on_crossing(t, *member) for member in self._crossing]
         if avoid_xy is not None:
             ego = np.asarray(avoid_xy, np.float64)[:2]
-            cars = [c for c in cars if _gap(c, ego) > avoid_m]
-            people = [p for p in people if np.linalg.norm(ego - p.xy) > avoid_m]
+            cars = [c for c in cars if avoid_m < _gap(c, ego) < _CARS_SEEN_M]
+            people = [p for p in people if avoid_m < np.hypot(*(ego - p.xy)) < _PEOPLE_SEEN_M]
         return tuple(cars), tuple(people)
 
 
@@ -191,7 +192,8 @@ def traffic(
         city: Its streets.
         seed: Of who goes where.
         t: Time, s; places are continuous in it.
-        avoid_xy: (2,) place of the car that carries the camera, m; nobody comes near it.
+        avoid_xy: (2,) place of the car that carries the camera, m; nobody comes near it, and
+            those too far away to be seen from it are left out.
         avoid_m: How near: those whose body is closer than this are left out.
         cars_per_km: Cars on each kilometre of street, on average.
         people_per_km: People on each kilometre of street, on average.

@@ -35,9 +35,14 @@ class Mesh:
         """Freezes what a builder gathered; what has no area is left out."""
         corners = np.concatenate([np.zeros((0, 3, 3)), *pieces.triangles])
         a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-        normal = np.cross(b - a, c - a)
+        e, f = b - a, c - a
+        normal = np.empty_like(e)
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            normal[:, i] = e[:, j] * f[:, k] - e[:, k] * f[:, j]
         size = np.linalg.norm(normal, axis=1)
-        kept = size > 1e-12
+        flat = size <= 1e-12
+        # Indexing with a slice copies nothing: most meshes have no triangle to leave out.
+        kept = ~flat if flat.any() else slice(None)
         count = [len(part) for part in pieces.triangles]
 
         def column(values: list, dtype: type, width: int = 0) -> NDArray:
@@ -70,7 +75,7 @@ class Mesh:
         self.label = column(pieces.label, np.uint8)
         self.wall_axis = column(pieces.wall_axis, np.float32, 3)
         self.crown_center = column(pieces.crown_center, np.float32, 3)
-        self.normal: Array = normal[kept] / size[kept, None]
+        self.normal: Array = normal[kept] / size[kept][:, None]
         self.offset: Array = np.einsum('ij,ij->i', self.normal, self.triangles[:, 0])
 
 
