@@ -18,7 +18,7 @@ import numpy as np
 from geoloc_core.bags import topics
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
-from geoloc_core.simulation.drive import Drive, make_drive, R_BODY_OPTICAL
+from geoloc_core.simulation.robots.drive import Drive, make_drive, R_BODY_OPTICAL
 from geoloc_ros.demo_node import free_domain, NodeProcess, ros_environment
 
 # Name inside the node -> topic of the bag.

@@ -17,7 +17,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, FisheyeCamera
 from geoloc_core.geometry.cameras.pinhole import PinholeCamera
-from geoloc_core.simulation.drive import Drive
+from geoloc_core.simulation.robots.drive import Drive
 from geoloc_core.simulation.world import write_geotiff
 
 _JPEG_QUALITY = 92

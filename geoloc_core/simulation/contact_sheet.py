@@ -29,10 +29,10 @@ from geoloc_core.simulation.conditions.days import (
 )
 from geoloc_core.simulation.conditions.lens import expose
 from geoloc_core.simulation.conditions.settings import Conditions, PRESETS
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.render.labels import Label, LABEL_RGB
 from geoloc_core.simulation.render.renderer import render, Rendering
 from geoloc_core.simulation.render.scene import Scene
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.simulation.world import make_world, World
 
 Array = NDArray[np.float64]

@@ -158,7 +158,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _drive(args: argparse.Namespace) -> Any:
     from geoloc_core.simulation.conditions.files import parse_conditions
-    from geoloc_core.simulation.drive import make_drive
+    from geoloc_core.simulation.robots.drive import make_drive
 
     conditions = parse_conditions(args.conditions)
     if args.osm is None:

@@ -18,10 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from geoloc_core.geometry.cameras import EquirectangularCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts.dataset import DatasetOptions, render_dataset
 from geoloc_core.simulation.layouts.plan import street_place
 from geoloc_core.simulation.render.renderer import render
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.simulation.world import make_world
 from tests.benchmarks import results
 

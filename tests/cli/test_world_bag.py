@@ -9,7 +9,7 @@ import pytest
 from geoloc_core.bags import topics
 from geoloc_core.bags.reader import read_bag
 from geoloc_core.simulation import world as worlds
-from geoloc_core.simulation.drive import make_drive
+from geoloc_core.simulation.robots.drive import make_drive
 from geoloc_ros.bags.run import read_inputs
 from geoloc_ros.cli.main import main
 from geoloc_ros.demo_drive import write_drive

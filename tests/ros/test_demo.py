@@ -15,7 +15,7 @@ from geoloc_core.bags.reader import read_bag
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.messages.conversions import camera_from_info, camera_mount
-from geoloc_core.simulation.drive import make_drive
+from geoloc_core.simulation.robots.drive import make_drive
 from geoloc_ros import demo
 from geoloc_ros.bags.run import read_inputs
 from geoloc_ros.cli.main import main

@@ -11,7 +11,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.simulation.drive import mounted
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.types import AerialPatch, GroundView
 from training.datasets.base import AbstractDataset, read_rgb
 from training.datasets.protocol import fractions, Protocol

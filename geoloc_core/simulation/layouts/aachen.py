@@ -14,10 +14,10 @@ import cv2
 from geoloc_core.formats.colmap import simple_radial_line
 from geoloc_core.formats.nvm import camera_lines
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 # A camera's field of view and distortion, in units of the width.
 _FOCAL, _K = 0.85, -0.04

@@ -17,11 +17,11 @@ import pyproj
 from geoloc_core.errors import DataError
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.geometry.geodesy import Datum
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.cvusa import latlon, refuse_turned
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 # Pixels of zoom 20 at scale 2 are those of zoom 21.
 ZOOM = 21

@@ -14,10 +14,10 @@ import numpy as np
 from geoloc_core.errors import DataError
 from geoloc_core.geometry.cameras import PanoramaCropCamera
 from geoloc_core.geometry.geodesy import Datum
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 ZOOM = 19
 TILE_PX = 750

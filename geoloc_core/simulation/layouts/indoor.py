@@ -15,8 +15,8 @@ from geoloc_core.simulation.layouts.plan import (
 )
 from geoloc_core.simulation.layouts.studio import Studio
 from geoloc_core.simulation.render.scene import Scene
-from geoloc_core.simulation.room_paths import room_trajectory
-from geoloc_core.simulation.rooms import make_room
+from geoloc_core.simulation.rooms.paths import room_trajectory
+from geoloc_core.simulation.rooms.room import make_room
 
 
 def plan_indoor(

@@ -17,10 +17,10 @@ from geoloc_core.errors import DataError
 from geoloc_core.formats import kitti_raw
 from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 Array = NDArray[np.float64]
 

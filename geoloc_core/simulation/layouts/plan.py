@@ -13,7 +13,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place
-from geoloc_core.simulation.trajectory import make_trajectory
+from geoloc_core.simulation.robots.trajectory import make_trajectory
 
 Array = NDArray[np.float64]
 

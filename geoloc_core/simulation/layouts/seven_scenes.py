@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from geoloc_core.errors import DataError
 from geoloc_core.formats.kinect import COLOUR_CAMERA, DEPTH_CAMERA, T_COLOUR_DEPTH
 from geoloc_core.geometry.geodesy import Datum
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 # "Nothing measured", and what a distance too large for 16 bits becomes.
 HOLE_MM, TOO_FAR_MM = 0, 65535

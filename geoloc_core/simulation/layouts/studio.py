@@ -26,12 +26,12 @@ from geoloc_core.simulation.conditions.days import (
 )
 from geoloc_core.simulation.conditions.lens import expose
 from geoloc_core.simulation.conditions.settings import Conditions, GroundConditions
-from geoloc_core.simulation.depth_camera import DEPTH_MODELS, measure_depth
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
 from geoloc_core.simulation.layouts.plan import WorldPlan
 from geoloc_core.simulation.render.renderer import render
 from geoloc_core.simulation.render.scene import Scene
+from geoloc_core.simulation.robots.depth_camera import DEPTH_MODELS, measure_depth
 from geoloc_core.simulation.world import make_world
 
 Array = NDArray[np.float64]

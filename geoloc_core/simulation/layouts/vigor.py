@@ -21,10 +21,10 @@ from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3, tiles
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.geometry.geodesy import Datum
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.robots.drive import mounted
 
 Array = NDArray[np.float64]
 

@@ -293,7 +293,7 @@ def test_a_real_place_is_rendered_where_it_is(tmp_path):
     from geoloc_core.simulation.footprints.world import world_from_footprints
     from geoloc_core.simulation.render.labels import Label
     from geoloc_core.simulation.render.renderer import render_aerial
-    from geoloc_core.simulation.trajectory import make_trajectory
+    from geoloc_core.simulation.robots.trajectory import make_trajectory
     from geoloc_core.simulation.world import write_geotiff
 
     world = world_from_footprints(HELSINKI, 1, half_extent=160.0, ground_gsd=0.25)

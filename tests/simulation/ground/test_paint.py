@@ -8,12 +8,12 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city import CROSSING_BEHIND_M, make_city, traffic
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.ground import paint_ground
 from geoloc_core.simulation.ground.painter import hatch, Painter
 from geoloc_core.simulation.mesh import traffic_mesh
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.renderer import render, render_aerial
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.simulation.world import make_world
 
 

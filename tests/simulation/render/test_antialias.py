@@ -6,9 +6,9 @@ import pytest
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, PinholeCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.render.pixels import sub_rays
 from geoloc_core.simulation.render.renderer import render
+from geoloc_core.simulation.robots.drive import mounted
 
 PINHOLE = PinholeCamera(120, 80, 70.0, 68.0, 58.0, 41.0, (-0.05, 0.01, 0.001, -0.002, 0.0))
 POSE = se3.from_xyz_rpy(-3.0, -4.0, 0.0, 0.04, 0.0, 0.7) @ mounted(0.0, 0.0, 1.7, -6.0)

@@ -8,10 +8,10 @@ import pytest
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.render.appearance import Appearance, Light
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.renderer import render
+from geoloc_core.simulation.robots.drive import mounted
 
 CAMERA = EquirectangularCamera(256, 128)
 POSE = se3.from_xyz_rpy(-2.0, 0.5, 0.0, 0.0, 0.0, 0.3) @ mounted(0.0, 0.0, 1.7, 0.0)

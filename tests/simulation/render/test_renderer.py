@@ -6,12 +6,12 @@ import pytest
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, PinholeCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.mesh import Mesh, MeshBuilder
 from geoloc_core.simulation.render.appearance import Light
 from geoloc_core.simulation.render.materials import Material
 from geoloc_core.simulation.render.renderer import render
 from geoloc_core.simulation.render.scene import Scene
+from geoloc_core.simulation.robots.drive import mounted
 from tests.simulation.conftest import MARKER_RGB, MARKER_XY
 
 PINHOLE = PinholeCamera(96, 64, 60.0, 55.0, 46.0, 33.0, (-0.05, 0.01, 0.001, -0.002, 0.0))

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.mesh import Mesh, MeshBuilder
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
 from geoloc_core.simulation.render.renderer import render
+from geoloc_core.simulation.robots.drive import mounted
 from tests.simulation.render.conftest import box
 
 CAMERA = PinholeCamera(96, 64, 50.0, 50.0, 47.5, 31.5)

@@ -14,8 +14,8 @@ from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.compass import COMPASS_DATUM
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts.base import Rig
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.simulation.world import write_geotiff
 from tests.training.datasets.compass import assert_compass, compass_orthophoto, compass_shots
 from training.datasets.bags import Bags
@@ -316,7 +316,7 @@ def errors_of(dataset, bag_path):
 
 @pytest.mark.slow
 def test_a_rendered_drive_over_its_map(tmp_path):
-    from geoloc_core.simulation.drive import make_drive
+    from geoloc_core.simulation.robots.drive import make_drive
     from geoloc_core.simulation.world import make_world
     from geoloc_ros.demo_drive import write_drive
 

@@ -11,8 +11,8 @@ from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, P
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.compass import COMPASS_DATUM
-from geoloc_core.simulation.drive import mounted
 from geoloc_core.simulation.layouts.base import Rig
+from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.types import AerialPatch, GroundView
 from tests.training.datasets.compass import assert_compass, compass_orthophoto, compass_shots
 from training.datasets.sample import Sample

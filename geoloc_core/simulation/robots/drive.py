@@ -18,19 +18,19 @@ from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.conditions.settings import Conditions
-from geoloc_core.simulation.depth_camera import DEPTH_MODELS, DepthCamera
-from geoloc_core.simulation.gnss import gnss_record, GnssModel, GnssRecord
 from geoloc_core.simulation.render.renderer import render, Rendering
 from geoloc_core.simulation.render.scene import Scene
-from geoloc_core.simulation.rig import CameraRig, machine, make_rig, mounted, R_BODY_OPTICAL
-from geoloc_core.simulation.sensors import (
+from geoloc_core.simulation.robots.depth_camera import DEPTH_MODELS, DepthCamera
+from geoloc_core.simulation.robots.gnss import gnss_record, GnssModel, GnssRecord
+from geoloc_core.simulation.robots.rig import CameraRig, machine, make_rig, mounted, R_BODY_OPTICAL
+from geoloc_core.simulation.robots.sensors import (
     imu_samples,
     ImuModel,
     odometry_samples,
     OdometryModel,
     stamp_ns_from,
 )
-from geoloc_core.simulation.trajectory import make_trajectory, Trajectory
+from geoloc_core.simulation.robots.trajectory import make_trajectory, Trajectory
 from geoloc_core.simulation.world import aerial_grid, aerial_image, World
 from geoloc_core.types import GnssFix, ImuSample, OdometrySample
 

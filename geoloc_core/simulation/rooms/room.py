@@ -19,8 +19,8 @@ from geoloc_core.simulation.render.ground import Ground
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.materials import Material
 from geoloc_core.simulation.render.scene import Scene
-from geoloc_core.simulation.room_drawing import colour, Drawing, poster, Rgb, weave, wood
-from geoloc_core.simulation.room_plan import (
+from geoloc_core.simulation.rooms.drawing import colour, Drawing, poster, Rgb, weave, wood
+from geoloc_core.simulation.rooms.plan import (
     CEILING_M,
     FlatPlan,
     HALF_WALL_M,

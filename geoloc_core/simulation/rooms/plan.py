@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.simulation.furniture import Piece, ROOM_KINDS
+from geoloc_core.simulation.rooms.furniture import Piece, ROOM_KINDS
 
 Array = NDArray[np.float64]
 # x0, y0, x1, y1

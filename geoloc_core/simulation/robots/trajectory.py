@@ -12,9 +12,9 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City
-from geoloc_core.simulation.detours import obstacles, round_obstacles
-from geoloc_core.simulation.pavements import walking_route
-from geoloc_core.simulation.routes import driving_route, Route, STEP_M
+from geoloc_core.simulation.robots.detours import obstacles, round_obstacles
+from geoloc_core.simulation.robots.pavements import walking_route
+from geoloc_core.simulation.robots.routes import driving_route, Route, STEP_M
 
 Array = NDArray[np.float64]
 

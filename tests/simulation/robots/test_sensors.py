@@ -7,15 +7,15 @@ import pytest
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.simulation.city import make_city
-from geoloc_core.simulation.gnss import gnss_fixes, gnss_record, GnssModel
-from geoloc_core.simulation.sensors import (
+from geoloc_core.simulation.robots.gnss import gnss_fixes, gnss_record, GnssModel
+from geoloc_core.simulation.robots.sensors import (
     imu_samples,
     ImuModel,
     odometry_samples,
     OdometryModel,
     slip_factor,
 )
-from geoloc_core.simulation.trajectory import make_trajectory
+from geoloc_core.simulation.robots.trajectory import make_trajectory
 
 FRAME = EnuFrame(Datum(49.0, 8.4, 110.0))
 PERFECT = dict(scale=1.0, yaw_drift=0.0, yaw_scale=1.0, speed_std=0.0, yaw_rate_std=0.0)

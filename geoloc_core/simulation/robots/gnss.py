@@ -11,9 +11,9 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.city import Building
-from geoloc_core.simulation.gnss_sky import Constellation, SkyView, Walls
-from geoloc_core.simulation.sensors import sample_times, stamp_ns_from
-from geoloc_core.simulation.trajectory import Trajectory
+from geoloc_core.simulation.robots.gnss_sky import Constellation, SkyView, Walls
+from geoloc_core.simulation.robots.sensors import sample_times, stamp_ns_from
+from geoloc_core.simulation.robots.trajectory import Trajectory
 from geoloc_core.types import GnssFix
 
 Array = NDArray[np.float64]

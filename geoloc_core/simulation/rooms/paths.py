@@ -11,8 +11,8 @@ from scipy.sparse.csgraph import dijkstra
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
-from geoloc_core.simulation.room_plan import BODY_M, CELL_M, clearance, FlatPlan
-from geoloc_core.simulation.rooms import Room
+from geoloc_core.simulation.rooms.plan import BODY_M, CELL_M, clearance, FlatPlan
+from geoloc_core.simulation.rooms.room import Room
 
 Array = NDArray[np.float64]
 

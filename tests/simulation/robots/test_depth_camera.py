@@ -9,13 +9,13 @@ import pytest
 from geoloc_core.errors import ConfigError, InputError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.simulation.depth_camera import (
+from geoloc_core.simulation.render.labels import Label
+from geoloc_core.simulation.robots.depth_camera import (
     DEPTH_MODELS,
     DepthCamera,
     DepthModel,
     measure_depth,
 )
-from geoloc_core.simulation.render.labels import Label
 
 CAMERA = PinholeCamera(160, 120, 146.0, 147.0, 80.3, 58.9)
 PERFECT = DEPTH_MODELS['perfect']

@@ -14,8 +14,8 @@ from geoloc_core.simulation.conditions.settings import (
     Conditions,
     GroundConditions,
 )
-from geoloc_core.simulation.drive import make_drive, make_rig, sensor_models
 from geoloc_core.simulation.render.labels import Label
+from geoloc_core.simulation.robots.drive import make_drive, make_rig, sensor_models
 
 
 @pytest.mark.parametrize('kind', ['pinhole', 'fisheye', 'panorama'])

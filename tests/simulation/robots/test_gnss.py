@@ -7,9 +7,9 @@ import pytest
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.simulation.city import Building
-from geoloc_core.simulation.gnss import gnss_record, GnssModel
-from geoloc_core.simulation.gnss_sky import Constellation, Walls
-from geoloc_core.simulation.trajectory import Trajectory
+from geoloc_core.simulation.robots.gnss import gnss_record, GnssModel
+from geoloc_core.simulation.robots.gnss_sky import Constellation, Walls
+from geoloc_core.simulation.robots.trajectory import Trajectory
 
 FRAME = EnuFrame(Datum(49.0, 8.4, 110.0))
 

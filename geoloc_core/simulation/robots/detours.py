@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from geoloc_core.simulation.city import City
 from geoloc_core.simulation.polyline import Polyline
-from geoloc_core.simulation.routes import Route, STEP_M, Stop
+from geoloc_core.simulation.robots.routes import Route, STEP_M, Stop
 
 Array = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoloc_core.simulation.render.materials import Material
-from geoloc_core.simulation.room_drawing import colour, Drawing, poster, Rgb, weave, wood
+from geoloc_core.simulation.rooms.drawing import colour, Drawing, poster, Rgb, weave, wood
 
 Rng = np.random.Generator
 Draw = Callable[[Drawing, Rng, float, float, float], None]

@@ -14,7 +14,7 @@ from geoloc_core.geometry.cameras import (
     FisheyeCamera,
     PinholeCamera,
 )
-from geoloc_core.simulation.trajectory import DrivingStyle, ROBOTS
+from geoloc_core.simulation.robots.trajectory import DrivingStyle, ROBOTS
 
 Array = NDArray[np.float64]
 

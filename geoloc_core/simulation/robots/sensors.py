@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from geoloc_core.geometry import se2, se3
-from geoloc_core.simulation.trajectory import Trajectory
+from geoloc_core.simulation.robots.trajectory import Trajectory
 from geoloc_core.types import ImuSample, OdometrySample
 
 Array = NDArray[np.float64]

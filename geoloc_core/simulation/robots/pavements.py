@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from geoloc_core.simulation.city import City, STOP_LINE_M, Street
 from geoloc_core.simulation.city.plan import CROSSING_BEHIND_M
 from geoloc_core.simulation.polyline import Polyline
-from geoloc_core.simulation.routes import Arm, arms_of, Route, smoothed, through_streets
+from geoloc_core.simulation.robots.routes import Arm, arms_of, Route, smoothed, through_streets
 
 Array = NDArray[np.float64]
 

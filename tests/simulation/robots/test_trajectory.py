@@ -11,12 +11,12 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.angles import wrap
 from geoloc_core.simulation.city import City, make_city, Street
-from geoloc_core.simulation.detours import obstacles
 from geoloc_core.simulation.footprints.city import city_from_osm
 from geoloc_core.simulation.footprints.geojson import read_osm
 from geoloc_core.simulation.polyline import Polyline
-from geoloc_core.simulation.routes import through_streets
-from geoloc_core.simulation.trajectory import DrivingStyle, make_trajectory, ROBOTS
+from geoloc_core.simulation.robots.detours import obstacles
+from geoloc_core.simulation.robots.routes import through_streets
+from geoloc_core.simulation.robots.trajectory import DrivingStyle, make_trajectory, ROBOTS
 
 
 @pytest.fixture(scope='module')
@@ -188,7 +188,7 @@ def test_a_city_without_streets_is_refused(empty_city):
 
 @pytest.mark.parametrize('robot', ['car', 'delivery'])
 def test_real_streets_can_be_driven(robot):
-    source = read_osm(Path(__file__).parents[2] / 'config' / 'world' / 'helsinki.geojson')
+    source = read_osm(Path(__file__).parents[3] / 'config' / 'world' / 'helsinki.geojson')
     city = city_from_osm(source, 0)
     for seed in (1, 2):
         way = make_trajectory(city, seed, 150.0, style=ROBOTS[robot])

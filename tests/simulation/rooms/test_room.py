@@ -12,9 +12,9 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.renderer import render
-from geoloc_core.simulation.room_paths import room_trajectory
-from geoloc_core.simulation.room_plan import clearance
-from geoloc_core.simulation.rooms import make_room
+from geoloc_core.simulation.rooms.paths import room_trajectory
+from geoloc_core.simulation.rooms.plan import clearance
+from geoloc_core.simulation.rooms.room import make_room
 
 pytest.importorskip('embreex')
 
