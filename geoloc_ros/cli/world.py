@@ -22,7 +22,8 @@ bytes, with any number of workers; world.json in the folder says how it was made
 _PREVIEW_EXAMPLES = """examples:
   geoloc world preview --seed 7                      one place through every camera
   geoloc world preview --conditions hard --out hard.png
-  geoloc world preview --osm town.geojson            a real place, from OpenStreetMap
+  geoloc world preview --osm config/world/helsinki.geojson
+      a real place, from OpenStreetMap
 """
 
 
