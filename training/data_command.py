@@ -2,19 +2,27 @@
 """geoloc data: which data sets can be read, and whether the one on your disk is whole."""
 
 import argparse
+from datetime import timedelta
 import inspect
 from pathlib import Path
+import textwrap
+import time
 
 _MAX_SHOWN = 20
 
 CHECK_TEXT = """Recognises the layout, counts the samples of every split, opens every file once,
-compares labels with GPS where the data set has both, draws ten samples of each split with their
-pose, and says what is missing and where it must lie. Exit code 1 if anything is wrong.
+compares labels with GPS where the data set has both, and says what is missing and where it must
+lie. Exit code 1 if anything is wrong.
+
+Ten samples of each split are drawn: the view, its depth or classes; the patch with the label in
+green and the prior in amber; and a picture in which a wrong pose shows at once, since lines do not
+go on: the view's ground laid on the map (inside the green rim), or, for cameras with depth, what
+a neighbouring frame saw, brought into this view by depth and both poses.
 
 examples:
   geoloc data check ~/data/VIGOR                     all splits that are there
   geoloc data check ~/data/VIGOR --limit 500         a quick look at 500 samples a split
-  geoloc data check ~/data/KITTI --set lists=~/lists further arguments of a reader
+  geoloc data check ~/data/KITTI --set lists=lists   options of its reader (geoloc data list kitti)
   geoloc data check drive_bag --layout bag --set map=map.tif"""
 
 
@@ -26,6 +34,9 @@ def register(subparsers) -> None:
         'list',
         help='the data sets that can be read, and how they must lie on disk',
         description='Prints every data set that has a reader: its splits and its folder tree.',
+    )
+    listing.add_argument(
+        'name', nargs='?', metavar='NAME', help='one of them, with the options of its reader'
     )
     listing.set_defaults(run=run_list)
     check = commands.add_parser(
@@ -40,7 +51,11 @@ def register(subparsers) -> None:
     check.add_argument('--limit', type=int, metavar='N', help='look at N samples of each split')
     check.add_argument('--workers', type=int, default=8, metavar='N', help='files read at a time')
     check.add_argument(
-        '--set', action='append', default=[], metavar='NAME=VALUE', help='argument of the reader'
+        '--set',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='option of the reader (repeat)',
     )
     check.add_argument(
         '--out', type=Path, default=Path('out/data_check'), metavar='DIR', help='pictures go here'
@@ -49,53 +64,95 @@ def register(subparsers) -> None:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """Prints all readers."""
+    """Prints all readers, or one with its options."""
     from training.datasets.registry import reader, READERS
 
-    for name in READERS:
+    for name in [args.name] if args.name else READERS:
         kind = reader(name)
         print(f'{name}   splits: {", ".join(kind.SPLITS)}')
-        print(kind.LAYOUT.rstrip('\n'))
+        print(textwrap.indent(textwrap.dedent(kind.LAYOUT).rstrip(), '  '))
         print()
+    if args.name:
+        print('options, given as --set NAME=VALUE:')
+        for option, default in _defaults(kind).items():
+            print(f'  {option}={default}')
+        print(inspect.getdoc(kind.__init__).partition('Args:')[2].partition('Raises:')[0].rstrip())
+    else:
+        print('geoloc data list NAME   the options of one of them')
     return 0
+
+
+def _defaults(kind: type) -> dict[str, object]:
+    """Options of a reader and of what it is built on, with their defaults."""
+    options: dict[str, object] = {}
+    for base in kind.__mro__:
+        for name, given in inspect.signature(base.__init__).parameters.items():
+            if given.kind is inspect.Parameter.KEYWORD_ONLY:
+                options.setdefault(name, given.default)
+    return options
 
 
 def run_check(args: argparse.Namespace) -> int:
     """Checks one data set; 1 if anything is wrong with it."""
     from geoloc_core.errors import ConfigError, DataError
-    from training.datasets.registry import reader, recognise
+    from training.datasets.registry import nearby, reader, recognise
 
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f'--limit is {args.limit}: look at one sample at least')
+    if args.workers < 1:
+        raise ConfigError(f'--workers is {args.workers}: expected 1 or more')
     path = args.path.expanduser()
     name = args.layout or recognise(path)
     kind = reader(name)
-    print(f'{path}: {kind.NAME}')
     options = _options(args.set)
-    try:
-        inspect.signature(kind.__init__).bind(None, path, 'split', **options)
-    except TypeError as error:
-        raise ConfigError(f'{kind.NAME} does not take --set {args.set}: {error}') from error
-    good, seen, missing, trouble = True, 0, {}, []
+    known = _defaults(kind)
+    if unknown := [option for option in options if option not in known]:
+        raise ConfigError(
+            f'{kind.NAME} does not take --set {unknown[0]}=...: it takes {", ".join(known)} '
+            f'(`geoloc data list {name}`)'
+        )
+    for split in args.split or ():
+        if split not in kind.SPLITS:
+            raise ConfigError(
+                f'{kind.NAME} has no split {split!r}: choose one of {", ".join(kind.SPLITS)}'
+            )
+    if not path.exists():
+        raise DataError(f'{path}: no such folder')
+    print(f'{path}: {kind.NAME}')
+    started = time.monotonic()
+    verdicts: dict[str, str] = {}
+    # Sentence -> what it holds for: several splits read the same lists.
+    closed: dict[str, list[str]] = {}
+    good, seen, missing = True, False, {}
     for split in args.split or kind.SPLITS:
         try:
             dataset = kind(path, split, **options)
             count = len(dataset)
         except DataError as error:
-            trouble.append(f'{split}: {error}')
+            closed.setdefault(str(error), []).append(split)
             continue
         missing |= dict.fromkeys(dataset.missing())
-        if count:
-            seen += 1
-            good &= _check_one(dataset, args)
-        else:
+        fine = not count or _check_one(dataset, args)
+        good, seen = good and fine, seen or count > 0
+        verdicts[split] = f'{count}{"" if fine else " with faults"}'
+        if not count:
             print(f'{split}: no samples')
+    if len(closed) and not seen and not kind.recognises(path):
+        hint = nearby(path, name) or f': `geoloc data list {name}` shows how it must lie on disk'
+        raise DataError(f'{path} does not look like {kind.NAME}{hint}')
     for sentence in missing:
         print(f'missing: {sentence}')
+    for sentence, splits in closed.items():
+        print(f'{", ".join(splits)}: cannot be opened: {sentence}')
     # A copy often holds some splits only: that is a fault where it was asked for by name.
-    for sentence in trouble:
-        print(f'cannot be opened: {sentence}')
-    return 0 if good and seen and not missing and not (trouble and args.split) else 1
+    good = good and seen and not missing and not (closed and args.split)
+    took = timedelta(seconds=round(time.monotonic() - started))
+    parts = [f'{split} {verdict}' for split, verdict in verdicts.items()]
+    if closed:
+        parts.append(f'{sum(map(len, closed.values()))} splits cannot be opened')
+    summary = ', '.join(parts)
+    print(f'{"good" if good else "NOT GOOD"}: {summary}; {took}')
+    return 0 if good else 1
 
 
 def _check_one(dataset, args: argparse.Namespace) -> bool:
@@ -106,7 +163,8 @@ def _check_one(dataset, args: argparse.Namespace) -> bool:
     from training.datasets.check import check_split
     from training.datasets.pictures import contact_sheet
 
-    with tqdm(unit='file', desc=dataset.split, leave=False) as bar:
+    # Only for somebody who looks on: in a log it would be noise.
+    with tqdm(unit='file', desc=dataset.split, leave=False, disable=None) as bar:
 
         def opened(more: int, total: int) -> None:
             bar.total = total
@@ -114,8 +172,9 @@ def _check_one(dataset, args: argparse.Namespace) -> bool:
 
         report = check_split(dataset, limit=args.limit, workers=args.workers, progress=opened)
     protocol = dataset.protocol
+    part = f'{report.looked_at} of ' if report.looked_at < report.samples else ''
     print(
-        f'{dataset.split}: {report.samples} samples, {report.files} files opened'
+        f'{dataset.split}: {part}{report.samples} samples, {report.files} files opened'
         + (f', {len(report.bad)} unreadable' if report.bad else ', all readable')
         + (f'; protocol {protocol.name}' if protocol else '')
     )
@@ -129,9 +188,9 @@ def _check_one(dataset, args: argparse.Namespace) -> bool:
     if report.shown:
         args.out.mkdir(parents=True, exist_ok=True)
         sheet = args.out / f'{dataset.NAME}_{dataset.split}.jpg'.replace(' ', '_').lower()
-        picture = cv2.cvtColor(contact_sheet(report.shown), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(str(sheet), picture)
-        print(f'  {len(report.shown)} samples drawn (green: label, amber: prior): {sheet}')
+        rgb = contact_sheet(report.shown, report.neighbours)
+        cv2.imwrite(str(sheet), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        print(f'  {len(report.shown)} samples drawn: {sheet}')
     return report.is_good
 
 

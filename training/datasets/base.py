@@ -169,25 +169,37 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         UnreadableError: Missing, not a picture, or of impossible size.
     """
-    image = _decode(path, cv2.IMREAD_COLOR)
+    image = _decode(path, cv2.IMREAD_COLOR, MAX_PIXELS)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def read_raw(path: Path) -> NDArray:
+def read_raw(path: Path, max_pixels: int | None = None) -> NDArray:
     """A picture as stored: 16-bit depth stays 16-bit, one channel stays one.
+
+    Args:
+        path: Of the picture.
+        max_pixels: A larger one is refused; None for what cameras have at most.
 
     Raises:
         UnreadableError: Missing, not a picture, or of impossible size.
     """
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+    return _decode(path, cv2.IMREAD_UNCHANGED, max_pixels or MAX_PIXELS)
 
 
-def _decode(path: Path, flags: int) -> NDArray:
+def _decode(path: Path, flags: int, max_pixels: int) -> NDArray:
     try:
         data = np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise UnreadableError(path, 'a picture, but there is no such file') from error
     except OSError as error:
         raise UnreadableError(path, 'a picture') from error
-    image = cv2.imdecode(data, flags) if data.size else None
-    if image is None or image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise UnreadableError(path, f'a whole picture of at most {MAX_PIXELS} pixels')
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        # A header that promises more pixels than the decoder takes.
+        image = None
+    if image is None:
+        raise UnreadableError(path, 'a whole picture: copy it again')
+    if image.shape[0] * image.shape[1] > max_pixels:
+        raise UnreadableError(path, f'a picture of at most {max_pixels} pixels')
     return image

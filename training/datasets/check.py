@@ -15,7 +15,12 @@ from training.datasets.sample import Sample
 
 # A label that lies farther than this from its GPS tag is shown to the user, m.
 SUSPICIOUS_M = 5.0
+# Frames between a shown sample and the one it is compared with.
+_NEIGHBOUR_STEPS = (5, -5, 1, -1)
 _PICTURES = frozenset(('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.pgm', '.ppm', '.webp'))
+
+# As many as the decoder takes.
+_MAX_PIXELS = 1 << 30
 
 # Told how many files were opened since the last call, and how many there are.
 Progress = Callable[[int, int], Any]
@@ -28,20 +33,24 @@ class SplitReport:
     Attributes:
         split: Its name.
         samples: How many it lists.
+        looked_at: Of so many the files were opened and the labels compared.
         files: Different files that were opened.
         bad: (file, what was expected) of those that could not be.
         errors: Problems of labels and of single samples, one sentence each.
         label_errors_m: (key, metres) between label and independent position.
         shown: Some of its samples.
+        neighbours: Key of a shown sample with depth -> a sample taken shortly after or before.
     """
 
     split: str
     samples: int = 0
+    looked_at: int = 0
     files: int = 0
     bad: list[tuple[Path, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     label_errors_m: list[tuple[str, float]] = field(default_factory=list)
     shown: list[Sample] = field(default_factory=list)
+    neighbours: dict[str, Sample] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -82,8 +91,8 @@ def check_split(
         What was found; problems are in it, not raised.
     """
     count = len(dataset)
-    report = SplitReport(dataset.split, count)
     indices = spread(count, limit if limit is not None else count)
+    report = SplitReport(dataset.split, count, len(indices))
     files: dict[Path, None] = {}
     for index in indices:
         files.update(dict.fromkeys(dataset.files(index)))
@@ -105,13 +114,33 @@ def check_split(
     named = {path for path, _ in report.bad}
     for index in spread(count, show):
         try:
-            report.shown.append(dataset.read(index))
+            sample = dataset.read(index)
+            report.shown.append(sample)
+            if (near := _neighbour(dataset, index, sample)) is not None:
+                report.neighbours[sample.key] = near
         except UnreadableError as problem:
             if problem.path not in named:
                 report.bad.append((problem.path, str(problem)))
         except DataError as problem:
             report.errors.append(f'{dataset.keys[index]}: {problem}')
     return report
+
+
+def _neighbour(dataset: AbstractDataset, index: int, sample: Sample) -> Sample | None:
+    """A sample that shows the same things from a little further, for one that has depth."""
+    if sample.view.depth is None or sample.patch is not None or sample.T_map_base is None:
+        return None
+    for step in _NEIGHBOUR_STEPS:
+        if not 0 <= index + step < len(dataset):
+            continue
+        try:
+            other = dataset.sample(index + step)
+        except DataError:
+            # Counted, where it is looked at for itself.
+            continue
+        if other.sequence == sample.sequence and other.T_map_base is not None:
+            return other
+    return None
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -125,7 +154,8 @@ def _trouble_with(path: Path) -> tuple[Path, str] | None:
     """Decodes a picture, or reads another file's bytes; what is wrong with it, if anything."""
     try:
         if path.suffix.lower() in _PICTURES:
-            read_raw(path)
+            # One aerial picture of a whole city is larger than any camera's.
+            read_raw(path, max_pixels=_MAX_PIXELS)
         elif not path.is_dir():
             with path.open('rb') as file:
                 while file.read(1 << 24):

@@ -21,6 +21,10 @@ READERS: dict[str, tuple[str, str]] = {
     'aachen': ('aachen', 'Aachen'),
     'bag': ('bags', 'Bags'),
 }
+# Where a mistaken path is set right: so many levels up, and in so many folders below it.
+_LEVELS_UP = 3
+_MAX_FOLDERS = 100
+_MAX_NAMED = 3
 
 
 def reader(name: str) -> type[AbstractDataset]:
@@ -50,6 +54,37 @@ def open_dataset(name: str, root: Path | str, split: str, **options) -> Abstract
     return reader(name)(root, split, **options)
 
 
+def layouts_of(root: Path) -> list[str]:
+    """Names of the data sets that a folder (or a bag) looks like."""
+    return [name for name in READERS if reader(name).recognises(root)]
+
+
+def nearby(root: Path, name: str | None = None) -> str:
+    """What a folder that is not the right one may have been meant to be, as half a sentence.
+
+    Args:
+        root: Where nothing was recognised.
+        name: Only this data set; any if None.
+
+    Returns:
+        '; did you mean PATH (name)?' of folders above and below, or ''.
+    """
+    here = root if root.is_dir() else root.parent
+    below = sorted(p for p in here.iterdir() if p.is_dir()) if here.is_dir() else []
+    # Both '.' and a link have parents that their path does not name.
+    above = [here, *here.absolute().parents[:_LEVELS_UP]]
+    found = []
+    for folder in (*below[:_MAX_FOLDERS], *above):
+        names = [n for n in layouts_of(folder) if folder != root and name in (None, n)]
+        # Any folder with a bag in it is a folder of bags: above, that is no hint.
+        names = [n for n in names if n != 'bag' or folder in below]
+        found += [f'{folder} ({" or ".join(names)})'] if names else []
+    if not found:
+        return ''
+    more = f' or {len(found) - _MAX_NAMED} more' if len(found) > _MAX_NAMED else ''
+    return f'; did you mean {", ".join(found[:_MAX_NAMED])}{more}?'
+
+
 def recognise(root: Path) -> str:
     """Which data set lies in a folder.
 
@@ -58,10 +93,11 @@ def recognise(root: Path) -> str:
     """
     if not root.exists():
         raise DataError(f'{root}: no such folder')
-    found = [name for name in READERS if reader(name).recognises(root)]
+    found = layouts_of(root)
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(f'{root} looks like {" and like ".join(found)}: name it with --layout')
-    trees = '\n'.join(f'{name}:\n{reader(name).LAYOUT}' for name in READERS)
-    raise DataError(f'{root} is laid out like no data set that is known here.\n{trees}')
+    hint = nearby(root) or ': `geoloc data list` shows how each must lie on disk'
+    kind = 'is laid out like no' if root.is_dir() else 'is a file, not the folder of a'
+    raise DataError(f'{root} {kind} data set that is known here{hint}')

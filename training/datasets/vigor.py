@@ -334,7 +334,7 @@ class Vigor(AbstractDataset):
         """Label files, panoramas and tiles of this split that are not there."""
         found = [
             f'{city}: nothing of it lies in {self.root}; the protocol has it: put its folder and '
-            'its labels there'
+            f'its labels there, or do without it (cities=[{",".join(self.cities)}])'
             for city in self.left_out
         ]
         for city in self.cities:

@@ -5,10 +5,11 @@ import cv2
 import numpy as np
 import pytest
 
+from geoloc_core.errors import DataError
 from geoloc_ros.cli.main import main
 from tests.training.conftest import Tiny
-from training.datasets import registry
-from training.datasets.check import check_split, spread
+from training.datasets import base, registry
+from training.datasets.check import _trouble_with, check_split, spread
 from training.datasets.pictures import contact_sheet, draw_sample
 
 
@@ -51,7 +52,7 @@ def test_pose_is_drawn_where_it_is(tiny):
     """Green ink east of the patch's middle, the arrow turned to the left of east."""
     sample = tiny[8]
     picture = draw_sample(sample)
-    patch = picture[22:, -480:]
+    patch = picture[22:, 480:960]
     r, g, b = np.moveaxis(patch.astype(int), -1, 0)
     v, u = np.nonzero((g > 180) & (r < 120) & (b < 140))
     scale = 320 / 20
@@ -96,8 +97,72 @@ def test_command_explains_wrong_arguments(tiny_root, capsys, arguments, words):
 
 
 @pytest.mark.usefixtures('tiny_registered')
-def test_an_unknown_folder_shows_the_trees(tmp_path, capsys):
-    assert main(['data', 'check', str(tmp_path)]) == 1
-    assert 'laid out like no data set' in (err := capsys.readouterr().err) and 'NNN.png' in err
-    assert main(['data', 'check', str(tmp_path / 'nowhere')]) == 1
-    assert 'no such folder' in capsys.readouterr().err
+def test_an_unknown_folder_is_told_from_its_neighbours(tiny_root, tmp_path, capsys):
+    below = tiny_root / 'deep' / 'deeper'
+    below.mkdir(parents=True)
+    lonely = tmp_path / 'lonely' / 'a' / 'b' / 'c'
+    lonely.mkdir(parents=True)
+    for wrong, words in (
+        (tmp_path, f'{tmp_path} is laid out like no data set'),
+        (tmp_path, f'did you mean {tiny_root} (tiny)?'),
+        (below, f'did you mean {tiny_root} (tiny)?'),
+        (tiny_root / '001.png', 'is a file, not the folder of a data set'),
+        (tiny_root / '001.png', f'did you mean {tiny_root} (tiny)?'),
+        (lonely, '`geoloc data list` shows how each must lie on disk'),
+        (tmp_path / 'nowhere', 'no such folder'),
+    ):
+        assert main(['data', 'check', str(wrong)]) == 1
+        error = capsys.readouterr().err
+        assert words in error and error.count('\n') == 1
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_a_named_layout_one_level_off_is_told(tiny_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Tiny, 'keys', property(_no_keys))
+    assert main(['data', 'check', str(tmp_path), '--layout', 'tiny']) == 1
+    captured = capsys.readouterr()
+    assert f'does not look like tiny; did you mean {tiny_root} (tiny)?' in captured.err
+    assert 'no list' not in captured.out
+    # At the right level the fault itself is shown, once for all splits that have it.
+    assert main(['data', 'check', str(tiny_root)]) == 1
+    assert 'train, test: cannot be opened: no list' in capsys.readouterr().out
+
+
+def _no_keys(self):
+    raise DataError('no list')
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_summary_ends_the_report(tiny_root, tmp_path, capsys):
+    assert main(['data', 'check', str(tiny_root), '--limit', '4', '--out', str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert 'train: 4 of 10 samples, 4 files opened' in printed
+    assert printed.splitlines()[-1].startswith('good: train 10, test 10; 0:00:')
+    (tiny_root / '000.png').unlink()
+    (tiny_root / '000.png').write_bytes(b'')
+    assert main(['data', 'check', str(tiny_root), '--split', 'test', '--out', str(tmp_path)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith('NOT GOOD: test 10 with faults')
+
+
+def test_list_shows_trees_and_options(capsys):
+    assert main(['data', 'list']) == 0
+    printed = capsys.readouterr().out
+    assert all(f'\n{name}   splits: ' in f'\n{printed}' for name in registry.READERS)
+    assert main(['data', 'list', 'cvusa']) == 0
+    printed = capsys.readouterr().out
+    # Own options, those of the common base, and what they mean.
+    assert 'zoom=19' in printed and 'std_xy_m=5.0' in printed
+    assert 'zoom: Of the aerial pictures' in printed
+
+
+def test_a_city_from_above_is_not_too_large(tmp_path, monkeypatch):
+    """Cameras have bounds; one aerial picture of a whole city is beyond them, and whole."""
+    monkeypatch.setattr(base, 'MAX_PIXELS', 100)
+    path = tmp_path / 'city.png'
+    cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(DataError, match='at most 100 pixels'):
+        base.read_rgb(path)
+    assert base.read_raw(path, max_pixels=600).shape == (20, 30, 3)
+    assert _trouble_with(path) is None
+    assert 'no such file' in _trouble_with(tmp_path / 'gone.png')[1]
