@@ -64,7 +64,7 @@ def _spots(painter: Painter, rng: np.random.Generator, half: float, count: int) 
     for _ in range(count):
         green = rng.uniform(0.86, 1.14)
         colour = (
-            GRASS_RGB[0] * green + rng.uniform(-8, 20), GRASS_RGB[1] * green, GRASS_RGB[2] * green
+            GRASS_RGB[0] * green + rng.uniform(-6, 10), GRASS_RGB[1] * green, GRASS_RGB[2] * green
         )  # fmt: skip
         spot = _spot(rng, rng.uniform(-half, half, 2), rng.uniform(1, 9))
         painter.polygon(spot, colour)

@@ -113,8 +113,8 @@ def _grass(x: float, y: float, w: float, seed: int) -> Rgb:
         p, q = k * x - s * y, s * x + k * y
         tone += kept(0.032, w) * 0.34 * gradient_noise(p / 0.018, q / 0.085, seed + 8)
     bare = smoothstep(0.55, 0.95, 0.4 * b + c + 0.6 * d + 0.3 * e)
-    red = (1.0 + 0.30 * dry + tone) * (1.0 + 0.18 * bare)
-    green = 1.0 + 0.10 * dry + tone
+    red = (1.0 + 0.16 * dry + tone) * (1.0 + 0.10 * bare)
+    green = 1.0 + 0.07 * dry + tone
     blue = (1.0 - 0.06 * dry + 0.8 * tone) * (1.0 + 0.05 * bare)
     # A daisy here and there.
     if w < 0.08 and dry > -0.3:
