@@ -9,7 +9,7 @@ import pytest
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import AerialPatch
-from tests.training.datasets.compass import assert_compass, write_compass
+from tests.training.datasets.compass import assert_compass, PLACES, write_compass
 from training.datasets.vigor import Vigor
 from training.reduction import Reduction, resize_patch
 
@@ -48,7 +48,7 @@ def test_square_pixels_are_kept():
 def test_compass_holds_after_reduction(tmp_path):
     from geoloc_core.simulation.layouts.vigor import VigorWriter
 
-    write_compass(VigorWriter(tmp_path), size=(512, 256))
+    write_compass(VigorWriter(tmp_path), size=(512, 256), places=PLACES[:2])
     reduce = Reduction((400, 200), (320, 320), keep_others=True)
     data = Vigor(tmp_path, 'test', cities=['NewYork'], semi_positives=True)
     for sample in data:
