@@ -81,6 +81,9 @@ def _register_render(commands) -> None:
         '--cities', type=int, default=4, metavar='K', help='cities, or rooms, to share them (4)'
     )
     parser.add_argument('--seed', type=int, default=0, help='of everything (0)')
+    parser.add_argument(
+        '--osm', type=Path, metavar='FILE', help='GeoJSON of a real town, for layouts outdoors'
+    )
     _add_conditions(parser, 'of all pictures')
     parser.add_argument(
         '--workers', type=int, metavar='W', help='threads (as many as there are processors)'
@@ -136,6 +139,7 @@ def run_render(args: argparse.Namespace) -> int:
         cities=args.cities,
         seed=args.seed,
         conditions=parse_conditions(args.conditions),
+        osm=args.osm,
     )
     with tqdm(total=args.count, unit='picture', disable=None, smoothing=0.1) as bar:
 

@@ -7,15 +7,21 @@ of workers, and any number of interruptions, give the same bytes.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 import os
 from pathlib import Path
 from typing import Any
 
 from geoloc_core import __version__
 from geoloc_core.errors import ConfigError
+from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.simulation.city.make import make_city
+from geoloc_core.simulation.city.plan import City
 from geoloc_core.simulation.conditions.settings import Conditions
+from geoloc_core.simulation.footprints.city import city_from_osm
+from geoloc_core.simulation.footprints.geojson import read_osm
+from geoloc_core.simulation.footprints.world import world_from_footprints
 from geoloc_core.simulation.layouts import files, manifest
 from geoloc_core.simulation.layouts.base import LayoutWriter, Rig
 from geoloc_core.simulation.layouts.indoor import plan_indoor, RoomStudio
@@ -28,8 +34,13 @@ from geoloc_core.simulation.layouts.plan import (
 )
 from geoloc_core.simulation.layouts.registry import layout
 from geoloc_core.simulation.layouts.studio import CityStudio, Studio
+from geoloc_core.simulation.world import make_world, World
 
+# Whoever shows pictures of a real place must name where its map is from.
+ATTRIBUTION_NAME = 'ATTRIBUTION.txt'
 _MIN_HALF_EXTENT_M = 60.0
+# Side of a texel of the painted ground, m; finer detail is made while rendering.
+_GROUND_GSD = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,8 @@ class DatasetOptions:
         conditions: What makes it hard.
         half_extent: Half the side of a city's square, m.
         blocks: Blocks of houses along each side of a city.
+        osm: OpenStreetMap GeoJSON whose streets and houses every city takes, at the layout's own
+            places on Earth; the rest of each is made up anew. None for made-up cities.
     """
 
     layout: str
@@ -55,6 +68,7 @@ class DatasetOptions:
     conditions: Conditions = field(default_factory=Conditions)
     half_extent: float = 240.0
     blocks: int = 5
+    osm: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be made.
@@ -62,7 +76,11 @@ class DatasetOptions:
         Raises:
             ConfigError: A number is out of range, or the layout is unknown.
         """
-        layout(self.layout)
+        indoor = layout(self.layout).INDOOR
+        if self.osm is not None and indoor:
+            raise ConfigError(f'layout {self.layout} is indoors: it takes no OpenStreetMap file')
+        if self.osm is not None and not self.osm.is_file():
+            raise ConfigError(f'{self.osm}: no such file; expected GeoJSON from OpenStreetMap')
         if self.count < 1 or self.cities < 1:
             raise ConfigError(f'{self.count} pictures of {self.cities} cities: need one at least')
         if self.cities > self.count:
@@ -79,7 +97,11 @@ class DatasetOptions:
 
     def as_json(self) -> dict[str, Any]:
         """For the manifest, with the version that renders it."""
-        return {**asdict(self), 'version': __version__}
+        options = {**asdict(self), 'version': __version__}
+        if self.osm is not None:
+            # What is in it counts, not where it lies.
+            options['osm'] = sha256(self.osm.read_bytes()).hexdigest()
+        return options
 
 
 def render_dataset(
@@ -132,6 +154,9 @@ def render_dataset(
             raise
     tell('labels')
     writer.finish()
+    if options.osm is not None:
+        words = read_osm(options.osm, None, None).attribution
+        (root / ATTRIBUTION_NAME).write_text(f'{words}\n', encoding='utf-8')
     splits = [place.split for place in writer.places]
     counts = {
         'pictures': len(splits),
@@ -150,7 +175,7 @@ def _plans(writer: type[LayoutWriter], rig: Rig, options: DatasetOptions) -> lis
         if writer.INDOOR:
             plans.append(plan_indoor(writer, rig, number, seed, first, count))
         else:
-            city = make_city(seed, options.half_extent, options.blocks)
+            city = _city(options, seed)
             plans.append(plan_city(writer, city, number, seed, first, count))
         first += count
     return numbered(plans)
@@ -166,7 +191,28 @@ def _studio(
         plan,
         rig,
         options.conditions,
+        make=lambda datum: _world(options, plan.seed, datum),
+        workers=workers,
+    )
+
+
+def _city(options: DatasetOptions, seed: int) -> City:
+    """The plan of one city."""
+    if options.osm is None:
+        return make_city(seed, options.half_extent, options.blocks)
+    return city_from_osm(read_osm(options.osm, None, None), seed)
+
+
+def _world(options: DatasetOptions, seed: int, datum: Datum) -> World:
+    """One city with its ground, standing where the layout wants it."""
+    if options.osm is not None:
+        return replace(
+            world_from_footprints(options.osm, seed, ground_gsd=_GROUND_GSD), datum=datum
+        )
+    return make_world(
+        seed,
+        datum=datum,
         half_extent=options.half_extent,
         blocks=options.blocks,
-        workers=workers,
+        ground_gsd=_GROUND_GSD,
     )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.geometry.geodesy import EnuFrame
+from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.conditions.days import (
     aerial_view,
@@ -32,12 +32,10 @@ from geoloc_core.simulation.layouts.plan import WorldPlan
 from geoloc_core.simulation.render.renderer import render
 from geoloc_core.simulation.render.scene import Scene
 from geoloc_core.simulation.robots.depth_camera import DEPTH_MODELS, measure_depth
-from geoloc_core.simulation.world import make_world
+from geoloc_core.simulation.world import World
 
 Array = NDArray[np.float64]
 
-# Side of a texel of the painted ground, m; finer detail is made while rendering.
-_GROUND_GSD = 0.1
 # Draws of single pictures count from here, those of whole sequences from zero.
 _FIRST_SHOT = 1_000_000
 _FINE_GSD = 0.08
@@ -183,20 +181,13 @@ class CityStudio(Studio):
         rig: Rig,
         conditions: Conditions,
         *,
-        half_extent: float,
-        blocks: int,
+        make: Callable[[Datum], World],
         workers: int,
     ) -> None:
         """Makes the city; see `Studio`."""
         super().__init__(writer, plan, rig, conditions)
         self._workers = workers
-        self._world = make_world(
-            plan.seed,
-            datum=writer.datum(plan.number),
-            half_extent=half_extent,
-            blocks=blocks,
-            ground_gsd=_GROUND_GSD,
-        )
+        self._world = make(writer.datum(plan.number))
 
     def scene(self, day: GroundDay) -> Scene:
         """The city on a day."""

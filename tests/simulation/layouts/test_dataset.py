@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A rendered data set: killed and continued, by any number of workers, it has the same bytes."""
 
+from dataclasses import replace
 from hashlib import sha256
 import json
 from pathlib import Path
@@ -21,6 +22,7 @@ from geoloc_core.simulation.layouts.dataset import DatasetOptions, render_datase
 from geoloc_core.simulation.layouts.plan import sequences_for, share_out
 from geoloc_core.simulation.layouts.vigor import VigorWriter
 
+HELSINKI = Path(__file__).parents[3] / 'config' / 'world' / 'helsinki.geojson'
 ROOMS = DatasetOptions('7scenes', 5, size=(32, 24), cities=2, seed=3)
 
 
@@ -104,6 +106,25 @@ def test_city_has_the_same_bytes_with_any_workers(tmp_path, coarse):
     assert one == three and tree(tmp_path / 'one') == tree(tmp_path / 'three')
     panoramas = list((tmp_path / 'one' / 'NewYork' / 'panorama').iterdir())
     assert len(panoramas) == 4 and one['bytes'] > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('coarse')
+def test_a_real_town_names_its_map(tmp_path):
+    options = DatasetOptions('vigor', 2, (64, 32), cities=1, osm=HELSINKI)
+    made = render_dataset(tmp_path / 'town', options, workers=2)
+    assert '© OpenStreetMap' in (tmp_path / 'town' / 'ATTRIBUTION.txt').read_text('utf-8')
+    assert len(list((tmp_path / 'town' / 'NewYork' / 'panorama').iterdir())) == 2
+    assert len(made['options']['osm']) == 64
+    with pytest.raises(ConfigError, match='osm was'):
+        render_dataset(tmp_path / 'town', replace(options, osm=None))
+
+
+def test_an_osm_file_has_to_be_there_and_outdoors(tmp_path):
+    with pytest.raises(ConfigError, match='indoors'):
+        DatasetOptions('tum', 2, osm=HELSINKI)
+    with pytest.raises(ConfigError, match='no such file'):
+        DatasetOptions('vigor', 4, osm=tmp_path / 'nowhere.geojson')
 
 
 def test_other_options_are_refused(tmp_path, rooms):
