@@ -95,6 +95,7 @@ def _defaults(kind: type) -> dict[str, object]:
 def run_check(args: argparse.Namespace) -> int:
     """Checks one data set; 1 if anything is wrong with it."""
     from geoloc_core.errors import ConfigError, DataError
+    from training.datasets.base import AbsentError
     from training.datasets.registry import nearby, reader, recognise
 
     if args.limit is not None and args.limit < 1:
@@ -122,35 +123,42 @@ def run_check(args: argparse.Namespace) -> int:
     started = time.monotonic()
     verdicts: dict[str, str] = {}
     # Sentence -> what it holds for: several splits read the same lists.
-    closed: dict[str, list[str]] = {}
+    absent: dict[str, list[str]] = {}
+    damaged: dict[str, list[str]] = {}
     good, seen, missing = True, False, {}
     for split in args.split or kind.SPLITS:
         try:
             dataset = kind(path, split, **options)
             count = len(dataset)
-        except DataError as error:
-            closed.setdefault(str(error), []).append(split)
+        except AbsentError as error:
+            absent.setdefault(str(error), []).append(split)
             continue
+        except DataError as error:
+            damaged.setdefault(str(error), []).append(split)
+            continue
+        except (TypeError, ValueError) as error:
+            if not options:
+                raise
+            raise ConfigError(f'--set {" ".join(args.set)}: {error}') from error
         missing |= dict.fromkeys(dataset.missing())
         fine = not count or _check_one(dataset, args)
         good, seen = good and fine, seen or count > 0
         verdicts[split] = f'{count}{"" if fine else " with faults"}'
         if not count:
             print(f'{split}: no samples')
-    if len(closed) and not seen and not kind.recognises(path):
+    if (absent or damaged) and not seen and not kind.recognises(path):
         hint = nearby(path, name) or f': `geoloc data list {name}` shows how it must lie on disk'
         raise DataError(f'{path} does not look like {kind.NAME}{hint}')
     for sentence in missing:
         print(f'missing: {sentence}')
-    for sentence, splits in closed.items():
-        print(f'{", ".join(splits)}: cannot be opened: {sentence}')
+    for what, sentences in (('cannot be opened', damaged), ('not here', absent)):
+        for sentence, splits in sentences.items():
+            print(f'{", ".join(splits)}: {what}: {sentence}')
+            verdicts |= dict.fromkeys(splits, what)
     # A copy often holds some splits only: that is a fault where it was asked for by name.
-    good = good and seen and not missing and not (closed and args.split)
+    good = good and seen and not (missing or damaged or (absent and args.split))
     took = timedelta(seconds=round(time.monotonic() - started))
-    parts = [f'{split} {verdict}' for split, verdict in verdicts.items()]
-    if closed:
-        parts.append(f'{sum(map(len, closed.values()))} splits cannot be opened')
-    summary = ', '.join(parts)
+    summary = ', '.join(f'{split} {verdict}' for split, verdict in verdicts.items())
     print(f'{"good" if good else "NOT GOOD"}: {summary}; {took}')
     return 0 if good else 1
 

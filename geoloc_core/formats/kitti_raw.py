@@ -104,7 +104,8 @@ def read_entries(file: Path) -> dict[str, Array]:
     if not file.is_file():
         raise DataError(f'{file} is missing: a KITTI drive needs its calibration files beside it')
     entries = {}
-    for line in file.read_text(encoding='ascii').splitlines():
+    # A line that is no entry is none in any encoding; one that is wanted is asked for by name.
+    for line in file.read_text(encoding='ascii', errors='replace').splitlines():
         key, _, values = line.partition(':')
         try:
             entries[key] = np.array([float(value) for value in values.split()])

@@ -20,7 +20,7 @@ from geoloc_core.formats.colmap import read_intrinsics
 from geoloc_core.formats.nvm import read_cameras
 from geoloc_core.geometry import se3
 from geoloc_core.types import GroundView
-from training.datasets.base import AbstractDataset, read_rgb, UnreadableError
+from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
 from training.datasets.protocol import Protocol
 from training.datasets.sample import LabelKind, Sample
@@ -70,6 +70,8 @@ class Aachen(AbstractDataset):
                 f'{MODEL}'
             )
         path, published = self.root / LISTS[split][0], LISTS[split][1]
+        if not path.is_file():
+            raise AbsentError(f'{path}: absent; it lists the pictures and their intrinsics')
         self._cameras = read_intrinsics(path)
         if len(self._cameras) != published:
             log.warning(

@@ -28,6 +28,10 @@ class UnreadableError(DataError):
         super().__init__(f'{path}: cannot be read; expected {expected}')
 
 
+class AbsentError(DataError):
+    """A split has no trace on disk. Copies often hold some splits only, so it may be meant."""
+
+
 @dataclass
 class ReadCounts:
     """What became of the samples asked for.

@@ -25,7 +25,7 @@ from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import GroundView
 from training.datasets.aerial import crop_patch, whole_patch
-from training.datasets.base import AbstractDataset, read_rgb
+from training.datasets.base import AbsentError, AbstractDataset, read_rgb
 from training.datasets.listfiles import (
     hold_out_blocks,
     number_repeats,
@@ -127,13 +127,10 @@ class Ford(AbstractDataset):
         self._patch, self._patch_px, self._gsd = patch, patch_px, gsd
         self._height = camera_height_m
         self.short: list[str] = []
-        rows = [
-            row
-            for folder, wanted in self._logs(log, ranges)
-            for row in self._read(folder, wanted, 'test' in split)
-        ]
-        if not rows:
-            raise DataError(
+        logs = self._logs(log, ranges)
+        rows = [row for f, wanted in logs for row in self._read(f, wanted, 'test' in split)]
+        if not logs:
+            raise AbsentError(
                 f'{self.root} has no list of the {split} split: expected {self._list_name} in a '
                 f'log such as {TEST_LOGS[1] if split == "test" else TRAIN_LOGS[1][0]}'
             )
@@ -202,6 +199,8 @@ class Ford(AbstractDataset):
                 raise DataError(f'{file}:{number}: noise {values[8:]} is not within -1..1')
             tile = f'{words[7]}_{words[8]}.png'
             rows.append((folder, words[0], tile, (values + [0.0] * 3)[:11]))
+        if not rows:
+            raise DataError(f'{file} is empty: take it from its publisher again')
         if ranges is not None:
             last = max(end for _, end in ranges)
             if last > len(rows):

@@ -29,7 +29,7 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import AerialPatch, GroundView
 from training.datasets.aerial import crop_patch, whole_patch
-from training.datasets.base import AbstractDataset, read_rgb, UnreadableError
+from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.listfiles import (
     find_list,
     hold_out_blocks,
@@ -137,7 +137,7 @@ class KittiCrossView(AbstractDataset):
         given = None if lists is None else Path(lists)
         file = find_list(self.root, given, _LISTS[split])
         if file is None:
-            raise DataError(
+            raise AbsentError(
                 f'no {_LISTS[split]} in {given or self.root}: the split lists lie in the code of '
                 "the publisher (HighlyAccurate, folder dataLoader); put them beside 'raw_data' "
                 'or say where they are with lists=FOLDER'
@@ -237,7 +237,8 @@ class KittiCrossView(AbstractDataset):
             try:
                 return np.array(kitti_raw.read_packet(file))
             except DataError as error:
-                raise UnreadableError(file, str(error)) from error
+                why = str(error).removeprefix(str(file)).strip(': ')
+                raise UnreadableError(file, f'an OXTS packet ({why})') from error
         try:
             return np.asarray(self._packets[drive][frame], dtype=np.float64)
         except (KeyError, IndexError) as error:

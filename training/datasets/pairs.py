@@ -22,6 +22,7 @@ from geoloc_core.geometry.cameras import (
     PanoramaCropCamera,
 )
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
+from training.datasets.base import AbsentError
 from training.datasets.pair_base import AbstractPairs, Pair
 
 Array = NDArray[np.float64]
@@ -326,6 +327,6 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding='ascii').splitlines()
     except FileNotFoundError as error:
-        raise DataError(f'{path}: absent; it lists the pairs') from error
+        raise AbsentError(f'{path}: absent; it lists the pairs') from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f'{path}: cannot be read as text: {error}') from error

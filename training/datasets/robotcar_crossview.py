@@ -26,7 +26,7 @@ from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import GroundView
 from training.datasets.aerial import crop_patch
-from training.datasets.base import AbstractDataset, read_rgb
+from training.datasets.base import AbsentError, AbstractDataset, read_rgb
 from training.datasets.big_picture import BigPicture
 from training.datasets.listfiles import find_list, read_lines, refuse_duplicates
 from training.datasets.protocol import fractions, Protocol
@@ -135,7 +135,7 @@ class RobotCarCrossView(AbstractDataset):
     def _find(self, name: str) -> Path:
         file = find_list(self.root, self._given, name)
         if file is None:
-            raise DataError(
+            raise AbsentError(
                 f'no {name} in {self._given or self.root}: the split lies in the code of its '
                 'publisher (CrossViewMetricLocalization, folder Oxford_split); put it beside the '
                 'traversals or say where it is with lists=FOLDER'
@@ -170,7 +170,7 @@ class RobotCarCrossView(AbstractDataset):
         file = self._find(_YAWS.get(self.split, 'test_yaw.npy'))
         try:
             yaws = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(f'{file} holds no yaws: {error}') from error
         start = 0
         if self.split in _TESTS:

@@ -25,7 +25,13 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.types import GroundView
-from training.datasets.base import AbstractDataset, read_raw, read_rgb, UnreadableError
+from training.datasets.base import (
+    AbsentError,
+    AbstractDataset,
+    read_raw,
+    read_rgb,
+    UnreadableError,
+)
 from training.datasets.listfiles import hold_out_blocks
 from training.datasets.robotcar_ins import InsRows, read_ins, read_vo, Track
 from training.datasets.robotcar_lidar import depth_image, gather, scan_stamps
@@ -158,7 +164,7 @@ class RobotCarRgbd(AbstractDataset):
         for name in traversals or names:
             frames += [(name, stamp) for stamp in self._open(scene, name)]
         if not frames and not self._traversals:
-            raise DataError(
+            raise AbsentError(
                 f'{self.root} has none of the traversals {", ".join(traversals or names)} of '
                 f'{split}: expected folders of these names here or in {scene}/'
             )

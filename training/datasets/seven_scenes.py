@@ -17,7 +17,7 @@ from geoloc_core.formats.kinect import DEPTH_CAMERA
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
-from training.datasets.base import AbstractDataset, read_rgb, UnreadableError
+from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
 from training.datasets.holdout import check_shares, stretch
 from training.datasets.protocol import Protocol
@@ -113,7 +113,7 @@ class SevenScenes(AbstractDataset):
         """Sequence numbers that a split list names; warns where they are not the publisher's."""
         path = next((scene / n for n in LISTS[part] if (scene / n).is_file()), None)
         if path is None:
-            raise DataError(
+            raise AbsentError(
                 f'{scene}: no {LISTS[part][0]}; it comes with the scene and has lines like '
                 '"sequence1"; take it from the archive again'
             )

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
 from geoloc_core.geometry import tiles
+from training.datasets.base import AbsentError
 
 Array = NDArray[np.float64]
 
@@ -128,7 +129,8 @@ def find_file(root: Path, city: str, stem: str, label_set: str) -> Path:
     """The one label file of a city.
 
     Raises:
-        DataError: There is none, or there are two of equal rank whose content differs.
+        AbsentError: There is none.
+        DataError: There are two of equal rank whose content differs.
     """
     groups = candidates(root, city, stem, label_set)
     for group in groups:
@@ -144,7 +146,7 @@ def find_file(root: Path, city: str, stem: str, label_set: str) -> Path:
                 )
         return found[0]
     looked = '\n  '.join(str(path) for group in groups for path in group)
-    raise DataError(f'no {label_set} labels of {city} for {stem}; looked for\n  {looked}')
+    raise AbsentError(f'no {label_set} labels of {city} for {stem}; looked for\n  {looked}')
 
 
 # ---- reading it ----

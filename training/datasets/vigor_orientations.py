@@ -37,7 +37,7 @@ def by_order(path: Path, count: int) -> Array:
     """
     try:
         degrees = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f'{path}: cannot be read as an array of angles: {error}') from error
     if degrees.shape != (count,) or not np.isfinite(degrees).all():
         raise DataError(

@@ -9,6 +9,7 @@ from geoloc_core.errors import DataError
 from geoloc_ros.cli.main import main
 from tests.training.conftest import Tiny
 from training.datasets import base, registry
+from training.datasets.base import AbsentError
 from training.datasets.check import _trouble_with, check_split, spread
 from training.datasets.pictures import contact_sheet, draw_sample
 
@@ -166,3 +167,37 @@ def test_a_city_from_above_is_not_too_large(tmp_path, monkeypatch):
     assert base.read_raw(path, max_pixels=600).shape == (20, 30, 3)
     assert _trouble_with(path) is None
     assert 'no such file' in _trouble_with(tmp_path / 'gone.png')[1]
+
+
+@pytest.mark.usefixtures('tiny_registered')
+@pytest.mark.parametrize(
+    ('error', 'asked', 'code', 'words'),
+    [
+        (AbsentError('no list'), [], 0, 'test: not here: no list'),
+        (AbsentError('no list'), ['--split', 'test'], 1, 'test: not here: no list'),
+        (DataError('torn list'), [], 1, 'test: cannot be opened: torn list'),
+    ],
+)
+def test_a_split_may_be_left_out_but_not_damaged(
+    tiny_root, tmp_path, capsys, monkeypatch, error, asked, code, words
+):
+    everything = Tiny.keys.fget
+
+    def keys(self):
+        if self.split == 'test':
+            raise error
+        return everything(self)
+
+    monkeypatch.setattr(Tiny, 'keys', property(keys))
+    assert main(['data', 'check', str(tiny_root), '--out', str(tmp_path), *asked]) == code
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures('tiny_registered')
+def test_an_option_of_the_wrong_kind_is_explained(tiny_root, capsys, monkeypatch):
+    def refuses(self, root, split, *, seed=0):
+        raise TypeError('seed must be a number')
+
+    monkeypatch.setattr(Tiny, '__init__', refuses)
+    assert main(['data', 'check', str(tiny_root), '--set', 'seed=winter']) == 1
+    assert '--set seed=winter: seed must be a number' in capsys.readouterr().err

@@ -278,3 +278,9 @@ def test_unreadable_pictures_are_counted(tree):
     (tree / robotcar.AERIAL_NAME).write_bytes(b'half')
     with pytest.raises(UnreadableError):
         data[0]
+
+
+def test_an_empty_file_of_yaws_is_named(tree):
+    (tree / 'test_yaw.npy').write_bytes(b'')
+    with pytest.raises(DataError, match='holds no yaws'):
+        RobotCarCrossView(tree, 'test1')
