@@ -56,7 +56,9 @@ def _register_preview(commands) -> None:
     parser.add_argument('--seed', type=int, default=0, help='another city and place (0)')
     parser.add_argument('--osm', type=Path, metavar='FILE', help='GeoJSON of a real place')
     _add_conditions(parser, 'of the large pictures')
-    parser.add_argument('--out', type=Path, default=Path('world.png'), metavar='FILE')
+    parser.add_argument(
+        '--out', type=Path, default=Path('world.png'), metavar='FILE', help='sheet (world.png)'
+    )
     parser.set_defaults(run=run_preview)
 
 
