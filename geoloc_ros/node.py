@@ -271,32 +271,35 @@ def main(args: list[str] | None = None) -> int:
     code = 0
     begun = False
     try:
-        rclpy.init(args=args)
-        begun = True
-        # Before the long work of coming up: a signal that ends the context meanwhile would leave
-        # a half-made executor, which complains when it is collected.
-        executor = SingleThreadedExecutor()
-        node = GeolocNode()
-        if not node.get_parameter('autostart').value:
-            node.get_logger().info(
-                'waits for a lifecycle manager to configure and activate it; '
-                '-p autostart:=true starts it without one'
-            )
-        elif node.trigger_configure() == SUCCESS:
-            node.trigger_activate()
-        _spin(node, executor)
+        try:
+            rclpy.init(args=args)
+            begun = True
+            # Before the long work of coming up: a signal that ends the context meanwhile would
+            # leave a half-made executor, which complains when it is collected.
+            executor = SingleThreadedExecutor()
+            node = GeolocNode()
+            if not node.get_parameter('autostart').value:
+                node.get_logger().info(
+                    'waits for a lifecycle manager to configure and activate it; '
+                    '-p autostart:=true starts it without one'
+                )
+            elif node.trigger_configure() == SUCCESS:
+                node.trigger_activate()
+            _spin(node, executor)
+        except (
+            InvalidParameterException,
+            InvalidParameterTypeException,
+            InvalidParameterValueException,
+            RCLError,
+        ) as error:
+            # A signal while the node comes up takes the context from under it: no error of ours.
+            if not begun or rclpy.ok():
+                print(f'geoloc: {error}', file=sys.stderr)
+                code = 1
     except (KeyboardInterrupt, ExternalShutdownException):
+        # Also while an error is being handled: the same signal that took the context away
+        # reaches Python a moment later.
         pass
-    except (
-        InvalidParameterException,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-        RCLError,
-    ) as error:
-        # A signal while the node comes up takes the context from under it: no error of ours.
-        if not begun or rclpy.ok():
-            print(f'geoloc: {error}', file=sys.stderr)
-            code = 1
     finally:
         # A second Ctrl-C must not interrupt the way down.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
