@@ -29,6 +29,9 @@ def test_stamps_keep_their_nanoseconds(tmp_path):
 
 def test_mount_is_none_where_its_files_are_not_there(tmp_path):
     (tmp_path / 'calib_cam_to_cam.txt').write_text(CAM.format(P))
+    # A line that is nothing, in no encoding that is known, is passed over.
+    with (tmp_path / 'calib_cam_to_cam.txt').open('ab') as file:
+        file.write(b'\nf\xfcr Karlsruhe\n')
     calib = kitti_raw.read_calibration(tmp_path)
     assert calib.T_imu_camera is None and calib.size is None
     assert calib.K[0, 0] == 700

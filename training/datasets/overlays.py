@@ -54,6 +54,8 @@ def colours_at(
     Returns:
         (N, 3) uint8, and (N,) bool, False where the picture does not show the point.
     """
+    if not len(points):
+        return np.zeros((0, 3), np.uint8), np.zeros(0, bool)
     uv, seen = camera.project(points)
     uv = np.where(seen[:, None], uv, -10.0).astype(np.float32)[None]
     border = cv2.BORDER_WRAP if camera.wraps else cv2.BORDER_REPLICATE

@@ -11,9 +11,9 @@ from geoloc_core.formats import ford as files
 from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.layouts.ford import FordWriter
-from tests.training.datasets.compass import assert_compass, write_compass
+from tests.training.datasets.compass import assert_compass, PLACES, write_compass
 from tests.training.datasets.kitti_tree import smooth_tile, warp_edges
-from training.datasets.base import UnreadableError
+from training.datasets.base import AbsentError, UnreadableError
 from training.datasets.ford import Ford, PROTOCOL_GSD, TEST_LOGS, TRAIN_LOGS
 
 TRAIN, TEST = '2017-10-26/V2/Log4', '2017-08-04/V2/Log4'
@@ -27,7 +27,7 @@ def world(tmp_path_factory):
     """(root, shots) of the compass plain in Ford's layout."""
     pytest.importorskip('embreex')
     root = tmp_path_factory.mktemp('ford')
-    return root, write_compass(FordWriter(root), size=(414, 215))
+    return root, write_compass(FordWriter(root), size=(414, 215), places=PLACES[:2])
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def tree(tmp_path):
 def test_compass_rose(world, split):
     root, shots = world
     data = Ford(root, split, gsd='true')
-    assert len(data) == 4 and list(data.missing()) == []
+    assert len(data) == 2 and list(data.missing()) == []
     for sample in data:
         assert_compass(sample, datum=shots[0].frame.datum)
     protocol = Ford(root, split)[0]
@@ -231,3 +231,11 @@ def test_unreadable_pictures_are_counted(tree):
         data[0]
     data.files(0)[0].unlink()
     assert list(data) == [] and len(data.counts.unreadable) == 2
+
+
+def test_an_empty_list_is_damage_and_none_is_an_absent_split(tree):
+    (tree / TEST / files.TEST_LIST_FILE).write_text('')
+    with pytest.raises(DataError, match='is empty'):
+        Ford(tree, 'test')
+    with pytest.raises(AbsentError, match='has no list of the trainval split'):
+        Ford(tree, 'trainval')

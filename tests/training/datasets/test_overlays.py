@@ -80,6 +80,8 @@ def test_a_neighbour_repeats_the_view():
     wrong = replace(there, T_map_base=there.T_map_base @ se3.from_planar(0.0, 0.0, 0.1))
     image = neighbour_from_here(here, wrong)
     seen = image.any(axis=-1)
+    blind = replace(here, view=replace(here.view, depth=np.full((60, 80), np.nan, np.float32)))
+    assert not neighbour_from_here(blind, there).any()
     assert np.median(np.abs(image[seen].astype(int) - here.view.image[seen])[:, 0]) > 5
 
 

@@ -87,6 +87,7 @@ def test_pictures_that_are_not_there_are_counted(root):
     assert 'Seattle: 11875 of 11875 listed panoramas are absent' in missing[0]
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_lines_are_read_at_once(root, tmp_path):
     text = (root / 'splits__corrected' / 'Seattle' / f'{STEM.format("train")}.txt').read_text()
     # The publisher's file ends without a newline.
