@@ -75,7 +75,11 @@ def nearby(root: Path, name: str | None = None) -> str:
     above = [here, *here.absolute().parents[:_LEVELS_UP]]
     found = []
     for folder in (*below[:_MAX_FOLDERS], *above):
-        names = [n for n in layouts_of(folder) if folder != root and name in (None, n)]
+        try:
+            names = [n for n in layouts_of(folder) if folder != root and name in (None, n)]
+        except OSError:
+            # Not ours to look into, so not what was meant.
+            continue
         # Any folder with a bag in it is a folder of bags: above, that is no hint.
         names = [n for n in names if n != 'bag' or folder in below]
         found += [f'{folder} ({" or ".join(names)})'] if names else []

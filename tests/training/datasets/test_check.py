@@ -129,6 +129,21 @@ def test_a_named_layout_one_level_off_is_told(tiny_root, tmp_path, capsys, monke
     assert 'train, test: cannot be opened: no list' in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures('tiny_registered')
+def test_a_closed_folder_nearby_is_passed_over(tiny_root, tmp_path, capsys, monkeypatch):
+    (tmp_path / 'closed').mkdir()
+    recognises = Tiny.recognises
+
+    def asks(root):
+        if root.name == 'closed':
+            raise PermissionError(13, 'Permission denied', str(root))
+        return recognises(root)
+
+    monkeypatch.setattr(Tiny, 'recognises', staticmethod(asks))
+    assert main(['data', 'check', str(tmp_path)]) == 1
+    assert f'did you mean {tiny_root} (tiny)?' in capsys.readouterr().err
+
+
 def _no_keys(self):
     raise DataError('no list')
 
