@@ -354,6 +354,10 @@ class Vigor(AbstractDataset):
             )
             positives = [names[0] for names in labels.tiles]
             found += absent_files(self.root / city / 'satellite', positives, 'tiles', city)
+            if self.masks:
+                names = [self._mask_path(labels, row).name for row in range(len(labels))]
+                folder = self.root / city / 'point_prompt_mask'
+                found += absent_files(folder, names, 'masks', city)
         return found
 
 

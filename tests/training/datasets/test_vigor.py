@@ -256,6 +256,7 @@ def test_masks_come_with_their_tile(root, tmp_path):
     assert path.parent.name == 'point_prompt_mask' and path.name.endswith('_mask.tif')
     with pytest.raises(UnreadableError, match=r'_mask\.tif'):
         data[0]
+    assert any('listed masks are absent' in sentence for sentence in data.missing())
     path.parent.mkdir()
     side = vigor_tree.TILE_SIDE
     mask = np.arange(side * side, dtype=np.uint8).reshape(side, side) % 5
