@@ -110,6 +110,8 @@ def run_preview(args: argparse.Namespace) -> int:
 
     if args.out.suffix.lower() not in ('.png', '.jpg', '.jpeg'):
         raise ConfigError(f'--out {args.out}: expected a .png or .jpg file')
+    if args.seed < 0:
+        raise ConfigError(f'--seed {args.seed}: expected 0 or a positive whole number')
     conditions = parse_conditions(args.conditions)
     world = preview_world(args.seed, args.osm)
     sheet = contact_sheet(world, args.seed, conditions, str(args.conditions), say=print)

@@ -142,6 +142,8 @@ def _check(args: argparse.Namespace) -> None:
         if not getattr(args, name) > 0:
             option = name.replace('_', '-')
             raise ConfigError(f'--{option} is {getattr(args, name):g}: expected a positive number')
+    if args.seed < 0:
+        raise ConfigError(f'--seed is {args.seed}: expected 0 or a positive whole number')
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f'--workers is {args.workers}: expected 1 or more')
     if args.depth and args.camera != 'pinhole':

@@ -33,6 +33,8 @@ def test_help_teaches_with_examples(command, capsys):
         (['--layout', 'tum', '--workers', '0'], '--workers 0'),
         (['--layout', 'tum', '--count', '0'], 'need one at least'),
         (['--layout', 'tum', '--conditions', 'horrid'], 'horrid'),
+        (['--layout', 'tum', '--seed', '-1'], 'seed -1'),
+        (['--layout', 'tum', '--size', '90000x90000'], 'at most'),
     ],
 )
 def test_errors_say_what_is_wrong(argv, text, tmp_path, capsys):
@@ -79,3 +81,9 @@ def test_a_sheet_needs_a_picture_s_name(tmp_path, capsys):
     pytest.importorskip('embreex')
     status, _, err = run(capsys, 'preview', '--out', tmp_path / 'sheet.txt')
     assert status == 1 and '.png' in err
+
+
+def test_a_sheet_needs_a_seed_that_is_one(tmp_path, capsys):
+    pytest.importorskip('embreex')
+    status, _, err = run(capsys, 'preview', '--seed', '-3', '--out', tmp_path / 'sheet.png')
+    assert status == 1 and '--seed -3' in err and not list(tmp_path.iterdir())

@@ -65,6 +65,7 @@ def test_depth_in_metres_keeps_what_is_unknown_unknown(tmp_path, small):
         ('--camera fisheye --depth', '--depth goes with --camera pinhole'),
         ('--outage 30 20', 'START before END'),
         ('--workers 0', '--workers is 0'),
+        ('--seed -1', '--seed is -1'),
         ('--conditions terrible', 'terrible'),
     ],
 )

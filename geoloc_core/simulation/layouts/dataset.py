@@ -39,6 +39,8 @@ from geoloc_core.simulation.world import make_world, World
 # Whoever shows pictures of a real place must name where its map is from.
 ATTRIBUTION_NAME = 'ATTRIBUTION.txt'
 _MIN_HALF_EXTENT_M = 60.0
+# More than any publisher's picture has; what takes several GB to render is a slip of the pen.
+_MAX_PIXELS = 2**26
 # Side of a texel of the painted ground, m; finer detail is made while rendering.
 _GROUND_GSD = 0.1
 
@@ -89,6 +91,12 @@ class DatasetOptions:
             )
         if self.size is not None and min(self.size) < 16:
             raise ConfigError(f'pictures of {self.size[0]}x{self.size[1]} px: too small to be any')
+        if self.size is not None and self.size[0] * self.size[1] > _MAX_PIXELS:
+            raise ConfigError(
+                f'pictures of {self.size[0]}x{self.size[1]} px: at most {_MAX_PIXELS} pixels each'
+            )
+        if self.seed < 0:
+            raise ConfigError(f'seed {self.seed}: expected 0 or a positive whole number')
         if self.half_extent < _MIN_HALF_EXTENT_M or self.blocks < 1:
             raise ConfigError(
                 f'a city of {2 * self.half_extent:g} m with {self.blocks} blocks along a side: '
