@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info, Sampler
 
+from geoloc_core import __version__
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from training.datasets.base import AbstractDataset, UnreadableError
 from training.datasets.sample import Sample
-from training.datasets.storage import load_sample, save_sample
+from training.datasets.storage import load_sample, save_sample, VERSION
 
 # A change of a sample that uses randomness, `training.augmentation.Pipeline`:
 # (sample, index, epoch) -> sample.
@@ -94,7 +95,8 @@ class Preparation:
         augment: Random part, drawn from (seed, epoch, index); None for nothing.
         prepare: Sample -> arrays.
         cache: Folder for reduced samples; None for no cache. What a reader draws itself (a
-            prior) is then that of the first epoch for ever: let `augment` draw it.
+            prior, the turn of a panorama) is then that of the first epoch for ever: let `augment`
+            draw it. Remove the folder when labels or pictures of the data set are exchanged.
     """
 
     reduce: Reduce | None = None
@@ -109,10 +111,7 @@ class _Indexed(Dataset):
     def __init__(self, dataset: AbstractDataset, preparation: Preparation) -> None:
         self._dataset = dataset
         self._preparation = preparation
-        # Another resize or another split never meets this one's files.
-        name = getattr(preparation.reduce, 'name', '')
-        mark = f'{dataset.root.resolve()} {dataset.opened} {name}'
-        self._mark = hashlib.sha256(mark.encode()).hexdigest()[:16]
+        self._mark = '' if preparation.cache is None else _mark(dataset, preparation.reduce)
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[str, dict[str, np.ndarray] | str]:
         epoch, index = item
@@ -144,6 +143,24 @@ class _Indexed(Dataset):
         return sample
 
 
+def _mark(dataset: AbstractDataset, reduce: Reduce | None) -> str:
+    """Folder of the cache: another resize, split or version never meets this one's files.
+
+    Raises:
+        ConfigError: Nothing tells this `reduce` from another one.
+    """
+    name = ''
+    if reduce is not None:
+        name = str(getattr(reduce, 'name', '') or getattr(reduce, '__qualname__', ''))
+        if not name or '<lambda>' in name:
+            raise ConfigError(
+                f'reduce = {reduce!r} has no name of its own, so its cache would be taken for '
+                'that of another one: use Reduction, a function, or an object with a `name`'
+            )
+    words = f'{__version__} {VERSION} {dataset.root.resolve()} {dataset.opened} {name}'
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
 def collate(items: Sequence[tuple[str, dict[str, np.ndarray] | str]]) -> Batch:
     """Stacks samples; those that could not be read are named, not replaced.
 
@@ -153,7 +170,7 @@ def collate(items: Sequence[tuple[str, dict[str, np.ndarray] | str]]) -> Batch:
     good = [(key, arrays) for key, arrays in items if not isinstance(arrays, str)]
     words = tuple(text for _, text in items if isinstance(text, str))
     tensors: dict[str, torch.Tensor] = {}
-    for name in good[0][1] if good else ():
+    for name in dict.fromkeys(name for _, arrays in good for name in arrays):
         parts = [arrays[name] for _, arrays in good if name in arrays]
         shapes = {part.shape for part in parts}
         if len(parts) < len(good) or len(shapes) > 1:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
-from training.loading import arrays_of, make_loader, Preparation, ShardedSampler
+from training.loading import arrays_of, collate, make_loader, Preparation, ShardedSampler
 
 
 def brighter(sample, index, epoch):
@@ -65,6 +65,34 @@ def test_another_way_to_open_it_is_another_cache(tiny, tiny_root, tmp_path):
     other = type(tiny)(tiny_root, 'train', seed=8)
     two = passes(make_loader(other, order, preparation), order, 1)
     assert not np.array_equal(one[0][1]['prior'], two[0][1]['prior'])
+
+
+def test_a_cache_needs_to_know_what_was_done(tiny, tmp_path):
+    order = ShardedSampler(len(tiny), 5)
+    nameless = Preparation(reduce=lambda sample: halved(sample), cache=tmp_path)
+    with pytest.raises(ConfigError, match='no name of its own'):
+        make_loader(tiny, order, nameless)
+    make_loader(tiny, order, replace(nameless, cache=None))
+
+
+def test_long_tables_of_options_are_told_apart(tiny_root, tiny):
+    class Tabled(type(tiny)):
+        def __init__(self, root, split, *, table):
+            super().__init__(root, split)
+
+    table = np.zeros(5000)
+    other = table.copy()
+    other[2500] = 1.0
+    one, two = (Tabled(tiny_root, 'train', table=values).opened for values in (table, other))
+    assert one != two
+
+
+def test_what_only_some_samples_have_is_no_batch(tiny):
+    samples = [tiny[0], tiny[1]]
+    for without in (0, 1):
+        bare = [replace(s, prior=None) if i == without else s for i, s in enumerate(samples)]
+        with pytest.raises(ConfigError, match="'prior'"):
+            collate([(s.key, arrays_of(s)) for s in bare])
 
 
 def test_a_damaged_cache_file_is_made_anew(tiny, tmp_path):

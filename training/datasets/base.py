@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+import sys
 from typing import ClassVar
 
 import cv2
@@ -71,7 +72,9 @@ class AbstractDataset(ABC):
     @property
     def opened(self) -> str:
         """How it was opened, in words that differ whenever samples may differ."""
-        return repr(self._opened)
+        # Long arrays in full: shortened ones look alike.
+        with np.printoptions(threshold=sys.maxsize):
+            return repr(self._opened)
 
     def __init__(self, root: Path | str, split: str, *, seed: int = 0) -> None:
         """Checks that the folder is there.

@@ -9,11 +9,14 @@ import io
 import json
 import os
 from pathlib import Path
+import threading
 from typing import Any
 import zipfile
+import zlib
 
 import numpy as np
 
+from geoloc_core.errors import GeolocError
 from geoloc_core.geometry.cameras import (
     AbstractCamera,
     EquirectangularCamera,
@@ -32,6 +35,11 @@ _CAMERAS: dict[str, type[AbstractCamera]] = {
     kind.__name__: kind
     for kind in (PinholeCamera, FisheyeCamera, EquirectangularCamera, PanoramaCropCamera)
 }
+# An empty file, one cut off, other bytes in it, or numbers that no camera has.
+_DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, GeolocError,
+    zipfile.BadZipFile, zlib.error, NotImplementedError,
+)  # fmt: skip
 Arrays = dict[str, np.ndarray]
 
 
@@ -41,6 +49,9 @@ def save_sample(path: Path, sample: Sample) -> None:
     Args:
         path: File to write, ending in .npz; its folder is made.
         sample: Any sample.
+
+    Raises:
+        OSError: The disk is full or may not be written.
     """
     arrays: Arrays = {'image': sample.view.image}
     optional = {
@@ -75,9 +86,13 @@ def save_sample(path: Path, sample: Sample) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
-    unfinished.write_bytes(buffer.getbuffer())
-    unfinished.replace(path)
+    unfinished = path.with_name(f'{path.name}.{os.getpid()}_{threading.get_ident()}.part')
+    try:
+        unfinished.write_bytes(buffer.getbuffer())
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def load_sample(path: Path) -> Sample:
@@ -93,7 +108,9 @@ def load_sample(path: Path) -> Sample:
         if facts['version'] != VERSION:
             raise UnreadableError(path, f'a stored sample of version {VERSION}')
         return _sample(facts, arrays)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except UnreadableError:
+        raise
+    except _DAMAGE as error:
         raise UnreadableError(path, 'a stored sample (.npz)') from error
 
 

@@ -67,7 +67,7 @@ def test_everything_comes_back_to_the_bit(tiny, tmp_path):
     assert not list(tmp_path.rglob('*.part'))
 
 
-@pytest.mark.parametrize('damage', ['cut', 'text', 'absent', 'other'])
+@pytest.mark.parametrize('damage', ['cut', 'text', 'absent', 'other', 'empty', 'camera'])
 def test_damage_is_named(tiny, tmp_path, damage):
     path = tmp_path / 'sample.npz'
     save_sample(path, tiny[0])
@@ -77,7 +77,22 @@ def test_damage_is_named(tiny, tmp_path, damage):
         path.write_text('hello')
     elif damage == 'other':
         np.savez(path, a=np.zeros(3))
+    elif damage == 'empty':
+        path.write_bytes(b'')
+    elif damage == 'camera':
+        path.write_bytes(path.read_bytes().replace(b'"fx": 20.0', b'"fx": -2.0'))
     else:
         path.unlink()
     with pytest.raises(UnreadableError, match=r'sample\.npz'):
         load_sample(path)
+
+
+def test_a_full_disk_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(28, 'No space left on device')
+
+    sample = tiny[0]
+    monkeypatch.setattr(type(tmp_path), 'write_bytes', full)
+    with pytest.raises(OSError, match='No space'):
+        save_sample(tmp_path / 'cache' / 'sample.npz', sample)
+    assert not list((tmp_path / 'cache').iterdir())
