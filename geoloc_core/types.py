@@ -46,7 +46,8 @@ class GroundView:
         image: (H, W, 3) uint8, RGB.
         camera: Its projection, for exactly this H and W.
         T_base_camera: (4, 4) camera optical frame -> base_link.
-        depth: (H, W) float32 in m, NaN where invalid, or None.
+        depth: (H, W) float32 in m, NaN where invalid, or None. Along the optical axis, as depth
+            cameras give it; for a panorama, or a piece of one, along the ray.
     """
 
     stamp_ns: int

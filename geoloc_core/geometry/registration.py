@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth seen from another camera: every measured point is carried over and the nearest one kept.
 
-Convention: depth is z along the optical axis, as depth cameras give it; for a camera whose image
-wraps around (a panorama) it is the distance along the ray. NaN where there is none.
+Convention: depth is z along the optical axis, as depth cameras give it; for a panorama, or a piece
+of one, it is the distance along the ray. NaN where there is none.
 """
 
 from functools import lru_cache
@@ -11,7 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from geoloc_core.errors import InputError
-from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.geometry.cameras import (
+    AbstractCamera,
+    EquirectangularCamera,
+    PanoramaCropCamera,
+)
 
 Depth = NDArray[np.float32]
 
@@ -62,11 +66,17 @@ def points_of(depth: Depth, camera: AbstractCamera, T_target_camera: ArrayLike) 
     """
     rays = _rays(camera)
     flat = np.ascontiguousarray(depth, dtype=np.float32).reshape(-1)
-    with np.errstate(invalid='ignore'):
-        measured = np.flatnonzero((flat > 0) & np.isfinite(rays[2]))
+    measured = np.flatnonzero(has_point(depth, camera))
     T = np.asarray(T_target_camera, dtype=np.float64).astype(np.float32)
     points = T[:3, :3] @ (rays[:, measured] * flat[measured]) + T[:3, 3:]
     return points.T
+
+
+def has_point(depth: Depth, camera: AbstractCamera) -> NDArray[np.bool_]:
+    """Which pixels (H, W) of a depth image `points_of` gives points of."""
+    with np.errstate(invalid='ignore'):
+        measured = np.isfinite(depth) & (np.asarray(depth) > 0)
+    return measured & np.isfinite(_rays(camera)[2]).reshape(depth.shape)
 
 
 def depth_of_points(points: ArrayLike, camera: AbstractCamera, footprint_px: int = 1) -> Depth:
@@ -83,7 +93,7 @@ def depth_of_points(points: ArrayLike, camera: AbstractCamera, footprint_px: int
     points = np.asarray(points, dtype=np.float32)
     x, y, z = np.ascontiguousarray(points.T)
     u, v, _ = camera.project_xyz(x, y, z)
-    depth = np.sqrt(x * x + y * y + z * z) if camera.wraps else z
+    depth = np.sqrt(x * x + y * y + z * z) if _is_spherical(camera) else z
     height, width = camera.height, camera.width
     # The last slot takes what falls outside.
     nearest = np.full(height * width + 1, np.inf, dtype=np.float32)
@@ -125,11 +135,16 @@ def depth_disagreement(
     return warped[both] - other[both]
 
 
+def _is_spherical(camera: AbstractCamera) -> bool:
+    """Whether depth is counted along the ray: the optical axis of a panorama means nothing."""
+    return isinstance(camera, (EquirectangularCamera, PanoramaCropCamera))
+
+
 @lru_cache(maxsize=16)
 def _rays(camera: AbstractCamera) -> NDArray[np.float32]:
     """Rays (3, H W) of all pixels, of z = 1, or of length 1 for a panorama."""
     rays = camera.rays().reshape(-1, 3).T
-    if not camera.wraps:
+    if not _is_spherical(camera):
         with np.errstate(invalid='ignore', divide='ignore'):
             rays = np.where(rays[2] > 0, rays / rays[2], np.nan)
     result = np.ascontiguousarray(rays, dtype=np.float32)

@@ -29,8 +29,9 @@ class RollPanorama(Step):
     """Turns the viewer of a panorama: columns move, and so does the yaw.
 
     Camera and base_link turn together about the camera's vertical axis; the mount stays. The
-    prior turns with them, so that it is off by as much as before. Depth, a z-coordinate, changes
-    with the direction of z. Pictures that are no whole circle are left alone.
+    prior turns with them, so that it is off by as much as before. Depth of a panorama is the
+    distance along the ray (`GroundView`), which a turn leaves as it is. Pictures that are no whole
+    circle are left alone.
 
     Attributes:
         half_turn_deg: Turns are uniform within plus or minus this, rounded to whole columns.
@@ -60,27 +61,13 @@ class RollPanorama(Step):
             view=replace(
                 view,
                 image=np.roll(view.image, columns, axis=1),
-                depth=_each(view.depth, lambda a: _rolled_depth(a, columns, view.camera)),
+                depth=_each(view.depth, lambda a: np.roll(a, columns, axis=1)),
             ),
             view_classes=_each(sample.view_classes, lambda a: np.roll(a, columns, axis=1)),
             T_map_base=_each(sample.T_map_base, lambda T: T @ T_base),
             prior=sample.prior
             and replace(sample.prior, T_map_base=sample.prior.T_map_base @ T_base),
         )
-
-
-def _rolled_depth(
-    depth: NDArray[np.float32], columns: int, camera: AbstractCamera
-) -> NDArray[np.float32]:
-    """Depth (H, W) of a rolled panorama: along each ray the distance stays, its z does not."""
-    middle = np.full(camera.width, (camera.height - 1) / 2)
-    rays = camera.unproject(np.stack([np.arange(camera.width), middle], axis=-1))
-    forward = rays[:, 2] / np.hypot(rays[:, 0], rays[:, 2])
-    before = np.roll(forward, columns)
-    # Exactly sideways z is zero at every distance: nothing can be known from it.
-    with np.errstate(divide='ignore', invalid='ignore'):
-        ratio = np.where(np.abs(before) > 1e-9, forward / before, np.nan)
-    return np.roll(depth, columns, axis=1) * ratio.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.geometry.registration import points_of
+from geoloc_core.geometry.registration import has_point, points_of
 from training.datasets.sample import Sample
 
 Array = NDArray[np.float64]
@@ -84,8 +84,7 @@ def neighbour_from_here(sample: Sample, neighbour: Sample) -> Image:
     T = se3.inverse(neighbour.T_map_camera) @ sample.T_map_camera
     points = points_of(depth, sample.view.camera, T)
     image = np.zeros((*depth.shape, 3), np.uint8)
-    with np.errstate(invalid='ignore'):
-        known = (depth > 0) & np.isfinite(sample.view.camera.rays()[..., 2])
+    known = has_point(depth, sample.view.camera)
     colours, seen = colours_at(neighbour.view.camera, neighbour.view.image, points)
     image[known] = colours * seen[:, None]
     return image

@@ -17,7 +17,7 @@ from geoloc_core.simulation.compass import COMPASS_DATUM
 from geoloc_core.simulation.layouts.base import Rig
 from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.types import AerialPatch, GroundView, PosePrior
-from tests.training.datasets.compass import compass_orthophoto, compass_shots
+from tests.training.datasets.compass import compass_orthophoto, compass_shots, view_depth
 from training.datasets.sample import Sample
 
 CAMERAS = {
@@ -56,7 +56,7 @@ def compass_sample(name='panorama', lever=False):
     xy = first.grid.cell_centers()
     # Four classes: the quarters of the compass.
     quarters = (2 * (xy[..., 0] > 0) + (xy[..., 1] > 0)).astype(np.uint8)
-    view = GroundView(77, shot.image, rig.camera, mount, shot.depth_m)
+    view = GroundView(77, shot.image, rig.camera, mount, view_depth(shot))
     return Sample(
         'rose', 'plain', view, T_BASE,
         cov=cov,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry import angles, se3
+from geoloc_core.geometry.registration import points_of
 from geoloc_core.simulation.compass import POLES
 from tests.training.augmentation.compass_sample import (
     CAMERAS,
@@ -38,9 +39,8 @@ def check_depth(sample):
     view = sample.view
     rays = view.camera.rays()
     usable = np.isfinite(view.depth) & np.isfinite(rays).all(axis=-1)
-    # Nearly sideways or far away, a little z is a long way.
-    usable &= np.abs(rays[..., 2]) > 0.15
-    xyz = rays[usable] * (view.depth[usable] / rays[usable][:, 2])[:, None]
+    # The project's own rule of what depth means, whatever camera the view has become.
+    xyz = points_of(np.where(usable, view.depth, np.nan), view.camera, np.eye(4))
     z = se3.transform(sample.T_map_camera, xyz)[:, 2]
     assert usable.sum() > 500
     # Ground, or the poles and their discs; never beneath, never in the sky.
@@ -59,6 +59,17 @@ def turned_poles(R):
 
 
 # ---- roll ----
+
+
+@CIRCLES
+def test_a_piece_of_a_panorama_keeps_its_depth(name):
+    sample = compass_sample(name)
+    height, width = sample.view.image.shape[:2]
+    # To the side of the forward direction and behind it, where z is small or negative.
+    for left in (10, 250):
+        cut = crop_view(sample, left, height // 2, width // 4, height - height // 2)
+        check_depth(cut)
+        check_depth(resize_view(cut, width // 8 * 3, height))
 
 
 @CIRCLES

@@ -9,6 +9,7 @@ is not where the sample says it is.
 import numpy as np
 
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import EquirectangularCamera, PanoramaCropCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.compass import COMPASS_DATUM, compass_world, DISC_RADIUS_M, POLES
@@ -223,19 +224,28 @@ def _check_column(sample, name, xyz, uv, mask, tol_m):
     )
 
 
+def view_depth(shot):
+    """(H, W) depth of a shot as a `GroundView` has it: of a panorama along the ray."""
+    if not isinstance(shot.camera, (EquirectangularCamera, PanoramaCropCamera)):
+        return shot.depth_m
+    return (shot.depth_m / shot.camera.rays()[..., 2]).astype(np.float32)
+
+
 def _check_depth(sample, name, xyz, uv):
     """Depth at the pole is that of its near side."""
     depth = sample.view.depth
     if depth is None:
         return
     assert depth.shape == sample.view.image.shape[:2], f'{sample.key}: depth {depth.shape}'
+    spherical = isinstance(sample.view.camera, (EquirectangularCamera, PanoramaCropCamera))
     for (u, v), point in zip(uv, xyz, strict=True):
         value = depth[round(v), round(u)]
+        expected = np.linalg.norm(point) if spherical else point[2]
         if np.isfinite(value):
-            assert abs(value - point[2]) < _HALF_POLE_M + 0.1 + 0.03 * abs(point[2]), (
+            assert abs(value - expected) < _HALF_POLE_M + 0.1 + 0.03 * abs(expected), (
                 f'{sample.key}: depth at the {name} pole is {value:.2f} m, expected '
-                f'{point[2]:.2f} m less at most {_HALF_POLE_M} m: is it the z-coordinate in m, '
-                'registered to the picture?'
+                f'{expected:.2f} m less at most {_HALF_POLE_M} m: is it the z-coordinate (of a '
+                'panorama the distance) in m, registered to the picture?'
             )
 
 

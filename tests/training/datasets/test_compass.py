@@ -14,7 +14,12 @@ from geoloc_core.simulation.compass import COMPASS_DATUM
 from geoloc_core.simulation.layouts.base import Rig
 from geoloc_core.simulation.robots.drive import mounted
 from geoloc_core.types import AerialPatch, GroundView
-from tests.training.datasets.compass import assert_compass, compass_orthophoto, compass_shots
+from tests.training.datasets.compass import (
+    assert_compass,
+    compass_orthophoto,
+    compass_shots,
+    view_depth,
+)
 from training.datasets.sample import Sample
 
 CAMERAS = {
@@ -37,7 +42,7 @@ def samples(kind, aerial):
     return [
         Sample(
             key=str(shot.index), sequence='', T_map_base=shot.T_map_base, patch=patch,
-            view=GroundView(0, shot.image, shot.camera, shot.T_base_camera, shot.depth_m),
+            view=GroundView(0, shot.image, shot.camera, shot.T_base_camera, view_depth(shot)),
             datum=COMPASS_DATUM,
         )
         for shot in compass_shots(rig)

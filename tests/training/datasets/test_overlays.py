@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry import se3
-from geoloc_core.geometry.cameras import PinholeCamera
+from geoloc_core.geometry.cameras import FisheyeCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.messages.conversions import camera_mount
 from geoloc_core.types import GroundView
@@ -103,3 +103,14 @@ def test_class_numbers_keep_their_colours(number):
     table = class_colours(np.arange(256, dtype=np.uint8)[None])[0]
     assert (class_colours(np.full((2, 3), number, np.uint8)) == table[number]).all()
     assert np.abs(table[number].astype(int) - table[number + 1]).max() > 30
+
+
+def test_a_fisheye_that_sees_behind_itself_is_overlaid_too():
+    camera = FisheyeCamera(64, 64, 16.0, 16.0, 31.5, 31.5, (0.0,) * 4)
+    assert np.nanmin(camera.rays()[..., 2]) < 0
+    image = np.full((64, 64, 3), 90, np.uint8)
+    depth = np.full((64, 64), 2.0, np.float32)
+    sample = Sample('a', 's', GroundView(0, image, camera, T_BASE_CAMERA, depth), np.eye(4))
+    shown = neighbour_from_here(sample, sample)
+    forward = camera.rays()[..., 2] > 0.1
+    assert (shown[forward] == 90).mean() > 0.9
