@@ -134,8 +134,10 @@ def _pose(path: Path, number: int, words: list[str]) -> Array:
     try:
         w, x, y, z, *centre = (float(value) for value in words[2:9])
         norm = float(np.linalg.norm([w, x, y, z]))
-        if abs(norm - 1.0) > _MAX_OFF_UNIT or not np.isfinite(centre).all():
+        if not abs(norm - 1.0) <= _MAX_OFF_UNIT or not np.isfinite(centre).all():
             raise ValueError(f'quaternion of length {norm:.3f}')
+        if len(centre) < 3:
+            raise ValueError('the line is cut off')
         R_camera_world = se3.rotation_from_quaternion([x, y, z, w])
         return se3.make(R_camera_world.T, centre)
     except (ValueError, InputError) as error:

@@ -22,6 +22,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.types import GroundView
 from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
+from training.datasets.listfiles import refuse_strays
 from training.datasets.protocol import Protocol
 from training.datasets.sample import LabelKind, Sample
 
@@ -73,6 +74,7 @@ class Aachen(AbstractDataset):
         if not path.is_file():
             raise AbsentError(f'{path}: absent; it lists the pictures and their intrinsics')
         self._cameras = read_intrinsics(path)
+        refuse_strays(path, self._cameras)
         if len(self._cameras) != published:
             log.warning(
                 '%s lists %d pictures, as published %d', path, len(self._cameras), published

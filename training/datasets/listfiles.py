@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Split lists: where they may lie, how they are read, and how validation samples are held out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import gzip
 from pathlib import Path
+import re
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +45,28 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
     try:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == '.gz' else raw).decode('utf-8-sig')
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f'{path} is not a list of samples: {error}') from error
     lines = enumerate(text.splitlines(), start=1)
     return [(number, line.split()) for number, line in lines if line.strip()]
+
+
+def refuse_strays(path: Path, names: Iterable[str]) -> None:
+    """Refuses a list that names a file outside of the data set: lists come from strangers.
+
+    Args:
+        path: The list.
+        names: Of files, relative to a folder of the data set.
+
+    Raises:
+        DataError: A name is absolute or leads upwards.
+    """
+    for name in names:
+        if name.startswith(('/', '\\')) or ('..' in name and '..' in re.split(r'[/\\]', name)):
+            raise DataError(
+                f'{path} names {name!r}, which lies outside of the data set; expected a name '
+                'below its folder: take the list from its publisher again'
+            )
 
 
 def refuse_duplicates(path: Path, keys: Sequence[str]) -> None:

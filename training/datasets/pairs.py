@@ -23,6 +23,7 @@ from geoloc_core.geometry.cameras import (
 )
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from training.datasets.base import AbsentError
+from training.datasets.listfiles import refuse_strays
 from training.datasets.pair_base import AbstractPairs, Pair
 
 Array = NDArray[np.float64]
@@ -126,6 +127,7 @@ class Cvusa(AbstractPairs):
                     f'{path}, line {number}: {line[:80]!r}; expected bingmap/19/<number>.jpg,'
                     'streetview/panos/<number>.jpg[,streetview/annotations/<number>.png]'
                 )
+            refuse_strays(path, fields)
             if self.classes and len(fields) < 3:
                 raise DataError(f'{path}, line {number}: names no classes; open without them')
             tile = self._base / fields[0]
@@ -272,6 +274,7 @@ class Cvact(AbstractPairs):
     @cached_property
     def pairs(self) -> tuple[Pair, ...]:
         """See `AbstractPairs.pairs`."""
+        refuse_strays(self._mat['path'], self._mat['names'])
         folder = self.root / self._PARTS[self.split == 'test']
         if not folder.is_dir() and (self.root / 'streetview').is_dir():
             folder = self.root

@@ -28,7 +28,12 @@ from geoloc_core.types import GroundView
 from training.datasets.aerial import crop_patch
 from training.datasets.base import AbsentError, AbstractDataset, read_rgb
 from training.datasets.big_picture import BigPicture
-from training.datasets.listfiles import find_list, read_lines, refuse_duplicates
+from training.datasets.listfiles import (
+    find_list,
+    read_lines,
+    refuse_duplicates,
+    refuse_strays,
+)
 from training.datasets.protocol import fractions, Protocol
 from training.datasets.sample import Sample
 
@@ -164,6 +169,7 @@ class RobotCarCrossView(AbstractDataset):
                 names.append(words[0])
                 places.append(listed)
             refuse_duplicates(file, names[first:])
+            refuse_strays(file, names[first:])
         return names, np.array(places)
 
     def _read_yaws(self) -> Array:

@@ -23,6 +23,7 @@ from geoloc_core.types import GroundView
 from training.datasets.base import AbstractDataset, read_raw, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
 from training.datasets.holdout import check_shares, SPLITS, stretch
+from training.datasets.listfiles import refuse_strays
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 
@@ -211,6 +212,7 @@ def read_list(path: Path) -> tuple[NDArray[np.int64], list[Path]]:
             continue
         try:
             seconds, name = words
+            refuse_strays(path, [name])
             entries.append((stamp_ns_from_seconds(seconds), path.parent / name))
         except ValueError as error:
             raise DataError(f'{path}:{number} is {line!r}; expected "seconds file"') from error

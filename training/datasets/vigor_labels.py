@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from geoloc_core.errors import DataError
 from geoloc_core.geometry import tiles
 from training.datasets.base import AbsentError
+from training.datasets.listfiles import refuse_strays
 
 Array = NDArray[np.float64]
 
@@ -180,6 +181,8 @@ def read_labels(path: Path, city: str) -> CityLabels:
         )
     columns = list(zip(*rows, strict=True))
     tile_columns = [columns[i] for i in (1, 4, 7, 10)]
+    for names in (columns[0], *tile_columns):
+        refuse_strays(path, names)
     try:
         delta = np.array([columns[i] for i in (2, 3, 5, 6, 8, 9, 11, 12)], dtype=np.float64)
         latlon = _panorama_latlon(columns[0])

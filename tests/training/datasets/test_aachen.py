@@ -143,6 +143,8 @@ def test_submission_is_world_to_camera_with_base_names(tmp_path):
         ('1 0 0 0 1 2 3', '0.5 0 0 0 1 2 3', 'length 0.500'),
         ('1 0 0 0 1 2 3', '1 0 0 0 1 nan 3', ':5 is no camera'),
         ('1 0 0 0 1 2 3', '1 0 zero 0 1 2 3', ':5 is no camera'),
+        ('1 0 0 0 1 2 3', 'nan nan nan nan 1 2 3', ':5 is no camera'),
+        ('1 0 0 0 1 2 3 -0.06 0', '1 0 0 0 1', ':5 is no camera .*cut off'),
         ('\n3\n', '\nthree\n', 'expected a count'),
         ('db/2.jpg', 'db/3.jpg', 'name different pictures'),
     ],
@@ -183,6 +185,13 @@ def test_damaged_lists_are_refused(tmp_path, line, message):
     path.write_text(line)
     with pytest.raises(DataError, match=message):
         read_intrinsics(path)
+
+
+def test_pictures_outside_of_the_data_set_are_not_read(root):
+    path = root / 'queries/day_time_queries_with_intrinsics.txt'
+    path.write_text('../../secret.jpg SIMPLE_RADIAL 40 30 35 20 15 0\n')
+    with pytest.raises(DataError, match='outside of the data set'):
+        Aachen(root, 'day')
 
 
 def test_what_is_missing_is_named(root, tmp_path):

@@ -188,6 +188,9 @@ def test_damaged_cvusa_lists(copies):
     path.write_text(good.replace('bingmap/19/0000003.jpg,', ''))
     with pytest.raises(DataError, match=r'line 3: .*expected bingmap'):
         len(Cvusa(root, 'train'))
+    path.write_text(good.replace('bingmap/19/0000003', '../../0000003'))
+    with pytest.raises(DataError, match='outside of the data set'):
+        len(Cvusa(root, 'train'))
     path.write_text('')
     with pytest.raises(DataError, match='lists no pairs'):
         len(Cvusa(root, 'train'))

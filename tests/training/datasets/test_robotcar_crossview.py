@@ -228,6 +228,7 @@ def test_absent_parts(tree, tmp_path_factory):
         ('a/ground/1_2.png b 1', 'easting and northing'),
         ('a/ground/1_x.png b 1 2', 'easting and northing'),
         ('a/ground/620000.0_5735000.0.png b 620000.0 5735009.0', 'lists were mixed up'),
+        ('../../1.0_2.0.png b 1.0 2.0', 'outside of the data set'),
         ('a/ground/1.0_2.0.png b 1.0 nan', 'easting and northing'),
         ('a/ground/1.0_2.0.png b 1.0 2.0\na/ground/1.0_2.0.png b 1.0 2.0', 'twice'),
     ],

@@ -153,6 +153,8 @@ def test_what_is_missing_or_damaged_is_named(sequence, tmp_path):
         ('1.0 a.png\n2.0 a.png\n', 'claim the file'),
         ('1.0 a.png\nx b.png\n', ':2 is'),
         ('1.0\n', ':1 is'),
+        ('1.0 ../../b.png\n', 'outside of the data set'),
+        ('1.0 /etc/b.png\n', 'outside of the data set'),
     ],
 )
 def test_lists_that_contradict_themselves_are_refused(tmp_path, text, message):

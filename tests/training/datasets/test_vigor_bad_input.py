@@ -101,6 +101,12 @@ def test_damaged_line(root, change, words):
         open_seattle(root)[0]
 
 
+def test_a_label_file_reads_nothing_outside_of_the_data_set(root):
+    change_line(root, 2, lambda line: line.replace(' satellite_', ' ../../satellite_', 1))
+    with pytest.raises(DataError, match=r'outside of the data set'):
+        open_seattle(root)[0]
+
+
 def test_binary_or_empty_label_file(root):
     (root / LABELS).write_bytes(b'\x89PNG\r\n\xff\xfe')
     with pytest.raises(DataError, match='cannot be read as text'):
