@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
+from training.datasets.picture_header import claimed_pixels
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 
@@ -200,8 +201,11 @@ def _decode(path: Path, flags: int, max_pixels: int) -> NDArray:
         raise UnreadableError(path, 'a picture, but there is no such file') from error
     except OSError as error:
         raise UnreadableError(path, 'a picture') from error
+    claimed = claimed_pixels(data.tobytes())
+    if claimed is not None and claimed > max_pixels:
+        raise UnreadableError(path, f'a picture of at most {max_pixels} pixels')
     try:
-        image = cv2.imdecode(data, flags) if data.size else None
+        image = cv2.imdecode(data, flags) if data.size and claimed != 0 else None
     except cv2.error:
         # A header that promises more pixels than the decoder takes.
         image = None
