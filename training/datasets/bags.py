@@ -194,6 +194,12 @@ class Bags(AbstractDataset):
         )
         usable = self._usable(path, frame, labels, index, min_step_m)
         name = path.stem if path.is_file() else path.name
+        twin = next((r.path for r in self._recordings if r.name == name), None)
+        if twin is not None:
+            raise DataError(
+                f'{twin} and {path} claim the name {name}: is one the copy of the other? Rename '
+                'or remove one'
+            )
         number = len(self._recordings)
         self._recordings.append(_Recording(path, name, datum, labels, index))
         chosen = stretch(len(usable), self.split, *shares)
@@ -268,7 +274,7 @@ class Bags(AbstractDataset):
         except (BagError, CalibrationError) as error:
             raise DataError(f'{recording.path}: {error}{_how_to_mount(error)}') from error
         view = replace(view, T_base_camera=self._T_ground_base @ view.T_base_camera)
-        epoch = 0 if self.split == 'test' else epoch
+        epoch = epoch if self.split in ('train', 'all') else 0
         prior = self._prior(frame.stamp_ns, label, fractions(self.seed, index, epoch))
         x, y = (float(v) for v in prior.T_map_base[:2, 3])
         try:

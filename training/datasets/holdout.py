@@ -8,7 +8,7 @@ remembers, not how well it localizes.
 from geoloc_core.errors import DataError
 
 SPLITS = ('train', 'validation', 'test', 'all')
-# Share of a recording left out on the border between training and validation.
+# Share of a recording left out between training and what follows it.
 _GUARD = 0.01
 
 
@@ -29,8 +29,8 @@ def stretch(count: int, split: str, validation: float, test: float = 0.0) -> ran
     Args:
         count: Frames of the recording.
         split: 'train', 'validation', 'test' or 'all'.
-        validation: Share of the frames before the test that is kept for choosing a model; a
-            hundredth of the recording before it belongs to neither.
+        validation: Share of the frames before the test that is kept for choosing a model. A
+            hundredth of those frames, between training and what follows it, belongs to neither.
         test: Share of all frames, the last ones.
 
     Returns:
@@ -38,7 +38,7 @@ def stretch(count: int, split: str, validation: float, test: float = 0.0) -> ran
     """
     first_test = count - round(count * test)
     first_validation = first_test - round(first_test * validation)
-    guard = round(first_test * _GUARD) if first_validation < first_test else 0
+    guard = round(first_test * _GUARD) if first_validation < count else 0
     return {
         'all': range(count),
         'train': range(max(0, first_validation - guard)),

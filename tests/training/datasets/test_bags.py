@@ -2,6 +2,7 @@
 """Bags as training data: GNSS labels, patches around priors, what is missing is named."""
 
 import pickle
+from shutil import copy
 
 import numpy as np
 import pytest
@@ -271,6 +272,19 @@ def test_what_is_missing_is_named(tmp_path, shots, map_path):
     (tmp_path / 'torn.bag').write_bytes(b'#ROSBAG V2.0\n' + bytes(100))
     with pytest.raises(DataError, match='cannot be read as a bag'):
         open_bag(tmp_path / 'torn.bag', map_path)
+
+
+def test_two_bags_of_one_name_are_refused(tmp_path, shots, map_path):
+    folder = write_bag(tmp_path / 'drive', shots[:2])
+    copy(next(folder.glob('*.mcap')), tmp_path / 'drive.mcap')
+    with pytest.raises(DataError, match='claim the name drive'):
+        open_bag(tmp_path, map_path)
+
+
+def test_a_validation_prior_is_drawn_once(bag, map_path):
+    kept = open_bag(bag, map_path, split='validation', validation=0.5)
+    priors = [kept.sample(0, epoch).prior.T_map_base for epoch in (0, 3)]
+    np.testing.assert_array_equal(*priors)
 
 
 @pytest.mark.parametrize(
