@@ -152,6 +152,8 @@ def _taken(path: Path, index: int, item: object) -> list[Shape]:
     geometry, properties = item.get('geometry'), item.get('properties') or {}
     if not isinstance(geometry, dict) or geometry.get('type') not in _KINDS:
         return []
+    if not isinstance(properties, dict):
+        raise DataError(f'{path}: properties of feature {index} are no object of names and values')
     tags = {str(k): str(v) for k, v in properties.items() if v is not None}
     name = str(item.get('id') or tags.get('@id') or f'feature {index}')
     kind, parts = str(geometry['type']), geometry.get('coordinates')
@@ -169,6 +171,8 @@ def _taken(path: Path, index: int, item: object) -> list[Shape]:
     least = {'Point': 1, 'LineString': 2, 'Polygon': 3}[kind]
     shapes = []
     for part in parts:
+        if not isinstance(part, list):
+            raise DataError(f'{path}: {name}: {part!r} is no part of a {kind}')
         rings = [_degrees(path, name, ring) for ring in part]
         if kind == 'Polygon':
             rings = [r[:-1] if len(r) > 1 and (r[0] == r[-1]).all() else r for r in rings]

@@ -11,6 +11,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.errors import InputError
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.render.scene import CHUNK, empty_hits, hits_part, Scene
@@ -106,7 +107,12 @@ def render(
 
     Returns:
         The picture with range and depth.
+
+    Raises:
+        InputError: The pose is not finite: it would give a picture of the sky.
     """
+    if not np.isfinite(T_map_camera).all():
+        raise InputError(f'a camera at {np.asarray(T_map_camera)[:3, 3]}: its pose is not finite')
     from geoloc_core.simulation.render import pixels, shading
 
     rays = _rays(camera)

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from geoloc_core.errors import InputError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera, PinholeCamera
 from geoloc_core.simulation.mesh import Mesh, MeshBuilder
@@ -50,6 +51,13 @@ def test_sky_has_no_range(marked_world):
     assert sky.any()
     assert np.isnan(picture.range_m[sky]).all() and np.isnan(picture.depth_m[sky]).all()
     assert np.isfinite(picture.range_m[~sky]).all()
+
+
+def test_a_camera_that_is_nowhere_takes_no_picture(marked_world):
+    T = mounted(0.0, 0.0, 1.5, 0.0)
+    T[0, 3] = np.nan
+    with pytest.raises(InputError, match='not finite'):
+        render(wall_scene(marked_world), PINHOLE, T)
 
 
 @pytest.mark.parametrize('camera', [PINHOLE, FISHEYE, PANORAMA], ids=lambda c: type(c).__name__)
