@@ -60,7 +60,7 @@ setup(
     extras_require={
         'ros': ROS_WHEELS,
         'onnx': ['onnxruntime>=1.17'],
-        'sim': ['embreex>=2.17.7', 'trimesh>=4', 'numba>=0.59'],
+        'sim': ['embreex>=2.17.7', 'numba>=0.59'],
         # An upper bound, so that the lock names a version of which a CPU build is at hand.
         'train': ['torch>=2.2,<2.14'],
         'viz': ['matplotlib>=3.5'],

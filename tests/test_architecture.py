@@ -82,7 +82,7 @@ def test_every_module_says_its_licence_and_purpose():
 @pytest.mark.parametrize('module', ['geoloc_core.localizer', 'geoloc_ros.assembly'])
 def test_what_the_robot_imports_stays_light(module):
     """No torch, no plotting, no renderer, no bag tools where the node starts."""
-    heavy = ('torch', 'matplotlib', 'embreex', 'trimesh', 'rosbags', 'onnx')
+    heavy = ('torch', 'matplotlib', 'embreex', 'numba', 'rosbags', 'onnx')
     code = f'import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])'
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
