@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geoloc_core.errors import ConfigError
+from geoloc_core.errors import ConfigError, DataError
 from training.loading import arrays_of, collate, make_loader, Preparation, ShardedSampler
 
 
@@ -73,6 +73,11 @@ def test_a_cache_needs_to_know_what_was_done(tiny, tmp_path):
     with pytest.raises(ConfigError, match='no name of its own'):
         make_loader(tiny, order, nameless)
     make_loader(tiny, order, replace(nameless, cache=None))
+
+
+def test_a_negative_seed_is_refused_at_once(tiny, tiny_root):
+    with pytest.raises(DataError, match='seed -1'):
+        type(tiny)(tiny_root, 'train', seed=-1)
 
 
 def test_long_tables_of_options_are_told_apart(tiny_root, tiny):

@@ -86,7 +86,7 @@ class AbstractDataset(ABC):
             seed: Of all draws.
 
         Raises:
-            DataError: No such folder or split.
+            DataError: No such folder or split, or the seed is negative.
         """
         self.root = Path(root)
         if not self.root.is_dir():
@@ -95,6 +95,8 @@ class AbstractDataset(ABC):
             )
         if split not in self.SPLITS:
             raise DataError(f'{self.NAME} has no split {split!r}: choose one of {self.SPLITS}')
+        if seed < 0:
+            raise DataError(f'seed {seed}: expected 0 or a positive whole number')
         self.split = split
         self.seed = seed
         self.counts = ReadCounts()

@@ -5,11 +5,13 @@ import hashlib
 import os
 from pathlib import Path
 import tempfile
+import threading
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.errors import DataError
 from training.datasets.base import UnreadableError
 
 
@@ -28,7 +30,9 @@ class BigPicture:
             cache: Folder for the pixels; the machine's folder for temporary files if None.
         """
         self.path = path
-        self.cache = cache or Path(tempfile.gettempdir()) / 'geoloc-pictures'
+        # One a user: nobody else can write what is read here, or be kept from writing it.
+        user = os.getuid() if hasattr(os, 'getuid') else 0
+        self.cache = cache or Path(tempfile.gettempdir()) / f'geoloc-pictures-{user}'
         self._pixels: NDArray[np.uint8] | None = None
 
     def __getstate__(self) -> dict:
@@ -41,12 +45,18 @@ class BigPicture:
 
         Raises:
             UnreadableError: No whole picture is there.
+            DataError: The disk has no room for its pixels.
         """
         if self._pixels is None:
             file = self._cached()
             if not file.exists():
                 self._decode(file)
-            self._pixels = np.load(file, mmap_mode='r')
+            try:
+                self._pixels = np.load(file, mmap_mode='r', allow_pickle=False)
+            except (ValueError, EOFError):
+                # Cut off by a crash of the machine: the picture itself is still there.
+                self._decode(file)
+                self._pixels = np.load(file, mmap_mode='r', allow_pickle=False)
         return self._pixels
 
     def _cached(self) -> Path:
@@ -66,6 +76,13 @@ class BigPicture:
         self.cache.mkdir(parents=True, exist_ok=True)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
         # Written under another name first: a second process never maps half a file.
-        partial = file.with_suffix(f'.{os.getpid()}.part.npy')
-        np.save(partial, image)
-        partial.replace(file)
+        partial = file.with_suffix(f'.{os.getpid()}_{threading.get_ident()}.part.npy')
+        try:
+            np.save(partial, image)
+            partial.replace(file)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise DataError(
+                f'{self.cache}: no room for the {image.nbytes / 1e6:.0f} MB of pixels of '
+                f'{self.path} ({error}): give cache = a folder on a larger disk'
+            ) from error

@@ -252,7 +252,7 @@ def test_the_files_own_attribution_counts(tmp_path):
                   building='yes')], 'not .longitude, latitude. in degrees.*EPSG:4326'),
         ([feature('Polygon', [[['a', 'b'], [1, 2], [2, 3]]], building='yes')], 'pairs of numbers'),
         ([feature('Polygon', None, building='yes')], 'without coordinates'),
-        ([feature('MultiPolygon', [5, None], building='yes')], '5 is no part of a MultiPolygon'),
+        ([feature('MultiPolygon', [5, None], building='yes')], '5 is no part of a Polygon'),
         ([{**HOUSE, 'properties': ['building']}], 'properties of feature 0'),
         ([3], 'feature 0 is int'),
         ([HOUSE, feature('Polygon', [ring(4000, 0, 9, 9)], building='yes')],
