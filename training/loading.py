@@ -199,7 +199,7 @@ class ShardedSampler(Sampler):
         world_size: Processes that share the epoch.
         drop_last: Leave out what does not fill a round, rather than repeat some.
         epoch: Set it before each pass.
-        start: Batches of this epoch to skip, after a resume.
+        start: Batches of the next pass to skip, after a resume; 0 again once that pass begins.
     """
 
     length: int
@@ -239,7 +239,7 @@ class ShardedSampler(Sampler):
         return rounds if self.drop_last or self.length % self._round == 0 else rounds + 1
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        """Batches from `start` on."""
+        """This rank's batches of the epoch."""
         order = np.arange(self.length)
         if self.shuffle:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
@@ -247,7 +247,8 @@ class ShardedSampler(Sampler):
         # Consecutive pieces go to consecutive ranks: one machine's batches in one order are the
         # many machines' batches dealt out.
         pieces = order.reshape(len(self), self.world_size, self.batch_size)[:, self.rank]
-        for piece in pieces[self.start :]:
+        start, self.start = self.start, 0
+        for piece in pieces[start:]:
             yield [(self.epoch, int(i)) for i in piece]
 
 

@@ -17,10 +17,12 @@ from training.augmentation.photometric import (
     LimitFieldOfView,
 )
 from training.augmentation.pipeline import Pipeline, pipeline_from, STEPS
+from training.augmentation.prior import DrawPrior
 from training.augmentation.step import Step
 
 __all__ = [
     'CropView',
+    'DrawPrior',
     'DropDepth',
     'EraseBlocks',
     'JitterPatch',

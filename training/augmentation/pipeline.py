@@ -16,6 +16,7 @@ from training.augmentation.photometric import (
     JitterView,
     LimitFieldOfView,
 )
+from training.augmentation.prior import DrawPrior
 from training.augmentation.step import Step
 from training.datasets.sample import Sample
 
@@ -29,6 +30,7 @@ STEPS: dict[str, type[Step]] = {
     'jitter_patch': JitterPatch,
     'erase_blocks': EraseBlocks,
     'drop_depth': DropDepth,
+    'draw_prior': DrawPrior,
 }
 # Keeps these draws apart from a reader's, which come from (seed, epoch, index) too.
 _STREAM = 0x617567
