@@ -5,7 +5,7 @@ Every draw and every order depends on (seed, epoch, index) alone. A run on four 
 samples of a run on one, and a run that was killed goes on with the batch it would have seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 import hashlib
 from pathlib import Path
@@ -254,7 +254,7 @@ class ShardedSampler(Sampler):
 
 def make_loader(
     dataset: AbstractDataset,
-    sampler: ShardedSampler,
+    sampler: Iterable[list[tuple[int, int]]],
     preparation: Preparation | None = None,
     *,
     workers: int = 0,
@@ -265,7 +265,8 @@ def make_loader(
 
     Args:
         dataset: Any reader.
-        sampler: Order and share; set its `epoch` before each pass.
+        sampler: Batches of (epoch, index), as `ShardedSampler` gives them; set its `epoch` before
+            each pass.
         preparation: What happens to each sample; nothing but `arrays_of` if None.
         workers: Processes that read; 0 reads in this one.
         pin_memory: Batches in page-locked memory, for copies to a GPU.

@@ -31,14 +31,15 @@ SAMPLES = 400
 
 def rate(dataset, preparation, workers, repeat):
     """Samples a second, median over rounds."""
-    sampler = ShardedSampler(len(dataset), min(BATCH, len(dataset)), seed=0)
-    loader = make_loader(dataset, sampler, preparation, workers=workers)
-    rates = []
+    order = ShardedSampler(len(dataset), min(BATCH, len(dataset)), seed=0)
     # A pass over so few samples would measure how a loader starts and drains.
-    rounds = -(-SAMPLES // (len(sampler) * sampler.batch_size))
+    rounds = -(-SAMPLES // (len(order) * order.batch_size))
+    batches = [batch for _ in range(rounds) for batch in order]
+    loader = make_loader(dataset, batches, preparation, workers=workers)
+    rates = []
     for _ in range(repeat + 1):
         start = time.perf_counter()
-        samples = sum(len(batch) for _ in range(rounds) for batch in loader)
+        samples = sum(len(batch) for batch in loader)
         rates.append(samples / (time.perf_counter() - start))
     return median(rates[1:])
 
