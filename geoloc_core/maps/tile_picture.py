@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import MapError
+from geoloc_core.formats.jpeg import jpeg_size
 
 # The largest tiles in use have 512 or 1024 pixels a side; a bomb has a hundred thousand.
 _MAX_SIDE_PX = 2048
@@ -78,18 +79,10 @@ def decode_tile(data: bytes, tile_px: int) -> tuple[NDArray[np.uint8], NDArray[n
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place = 2
-    while True:
-        while data[place] == 0xFF and data[place + 1] == 0xFF:
-            place += 1  # fill bytes
-        marker = data[place + 1]
-        # The frame headers: all of C0..CF but tables (C4), reserved (C8) and arithmetic (CC).
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack('>HH', data[place + 5 : place + 9])
-            return width, height
-        if data[place] != 0xFF or marker == 0xDA:
-            raise MapError('the JPEG picture has no frame header')
-        place += 2 + struct.unpack('>H', data[place + 2 : place + 4])[0]
+    size = jpeg_size(data)
+    if size is None:
+        raise MapError('the JPEG picture has no frame header')
+    return size
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

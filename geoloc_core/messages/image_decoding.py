@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import InputError
+from geoloc_core.formats.jpeg import jpeg_size
 
 log = logging.getLogger(__name__)
 
@@ -272,23 +273,11 @@ def _file_size(data: NDArray[np.uint8]) -> tuple[int, int]:
     if raw.startswith(b'\xff\xd8'):
         if b'\xff\xd9' not in raw[-64:]:
             raise InputError(f'JPEG is truncated ({len(raw)} bytes, no end mark)')
-        return _jpeg_size(raw)
+        size = jpeg_size(raw)
+        if size is None:
+            raise InputError('JPEG has no frame header')
+        return size
     raise InputError(f'compressed image is neither JPEG nor PNG (starts with {raw[:8].hex()!r})')
-
-
-def _jpeg_size(raw: bytes) -> tuple[int, int]:
-    """Walks the segments of a JPEG to its frame header."""
-    at = 2
-    while at + 9 <= len(raw) and raw[at] == 0xFF:
-        marker = raw[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack('>HH', raw[at + 5 : at + 9])
-            return width, height
-        at += 2 + struct.unpack('>H', raw[at + 2 : at + 4])[0]
-    raise InputError('JPEG has no frame header')
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,8 @@ that a header asks for.
 
 import struct
 
+from geoloc_core.formats.jpeg import jpeg_has_end, jpeg_size
+
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -19,30 +21,12 @@ def claimed_pixels(data: bytes) -> int | None:
     Returns:
         Their number; 0 if the file is cut off.
     """
-    try:
-        if data.startswith(_PNG):
-            width, height = struct.unpack('>II', data[16:24])
-            return int(width * height)
-        if data.startswith(b'\xff\xd8'):
-            return _jpeg_pixels(data)
-    except (struct.error, IndexError):
-        return 0
+    if data.startswith(_PNG):
+        if len(data) < 24:
+            return 0
+        width, height = struct.unpack('>II', data[16:24])
+        return int(width * height)
+    if data.startswith(b'\xff\xd8'):
+        size = jpeg_size(data)
+        return size[0] * size[1] if size is not None and jpeg_has_end(data) else 0
     return None
-
-
-def _jpeg_pixels(data: bytes) -> int:
-    """Walks the segments up to the picture's own data, then looks for its end mark."""
-    place, pixels = 2, 0
-    while True:
-        while data[place] == 0xFF and data[place + 1] == 0xFF:
-            place += 1  # fill bytes
-        marker = data[place + 1]
-        length = struct.unpack('>H', data[place + 2 : place + 4])[0]
-        # The frame headers: all of C0..CF but tables (C4), reserved (C8) and arithmetic (CC).
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack('>HH', data[place + 5 : place + 9])
-            pixels = int(width * height)
-        place += 2 + length
-        if marker == 0xDA:
-            # Cameras append things behind the end, and thumbnails before it have one too.
-            return pixels if data.find(b'\xff\xd9', place) >= 0 else 0

@@ -35,7 +35,8 @@ _CAMERAS: dict[str, type[AbstractCamera]] = {
     kind.__name__: kind
     for kind in (PinholeCamera, FisheyeCamera, EquirectangularCamera, PanoramaCropCamera)
 }
-# An empty file, one cut off, other bytes in it, or numbers that no camera has.
+# An empty file, one cut off, other bytes in it, numbers that no camera has; the last is zipfile's
+# answer to a kind of compression that it does not know.
 _DAMAGE = (
     OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, GeolocError,
     zipfile.BadZipFile, zlib.error, NotImplementedError,
