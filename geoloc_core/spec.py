@@ -5,26 +5,26 @@ Reading is strict: a key too many, a key too few or a value of the wrong kind is
 a model run with a guessed setting gives poses that look right.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 import json
 import math
 import re
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from geoloc_core.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2
 CAMERA_KINDS = ('pinhole', 'fisheye', 'equirectangular')
 VIEW_KINDS = ('bev', 'camera')
-YAW_FRAMES = ('prior', 'map')
+TURNED = ('view', 'patch', 'none')
 MEANINGS = ('log_likelihood', 'log_probability')
 _MAX_SIDE = 8192
 
 
 @dataclass(frozen=True)
 class RasterSpec:
-    """One image input, (1, 3, height, width) float32: (rgb / 255 - mean) / std.
+    """One image input, (1, C, height, width) float32: (rgb / 255 - mean) / std.
 
     Pixels without content are 0 after normalisation.
 
@@ -34,6 +34,7 @@ class RasterSpec:
         height: px.
         mean: Of R, G, B in 0..1.
         std: The same.
+        with_mask: Whether a fourth channel says where there is content (1) and where not (0).
     """
 
     name: str
@@ -41,17 +42,125 @@ class RasterSpec:
     height: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    with_mask: bool = False
+
+    @property
+    def channels(self) -> int:
+        """C: 3, or 4 with the mask."""
+        return 4 if self.with_mask else 3
 
 
 @dataclass(frozen=True)
 class BevSpec:
     """Place of a bird's-eye view: m/px and its middle (forward, left) of base_link, m.
 
-    With yaw_frame 'prior' the view is turned by the prior's yaw (north-up) and must be centred.
+    A view that is turned by the prior's yaw (north-up) must be centred.
     """
 
     gsd: float
     center_xy: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """The level camera whose picture a network takes; real pictures are warped to look like its.
+
+    Attributes:
+        kind: 'pinhole' or 'equirectangular'.
+        focal_px: (fx, fy) of a pinhole, in pixels of the view's size; null for a panorama.
+        center_px: (cx, cy), likewise.
+        height_m: Over the ground; what the network's own geometry takes for granted.
+    """
+
+    kind: str
+    focal_px: tuple[float, float] | None
+    center_px: tuple[float, float] | None
+    height_m: float
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network is fed: one view and one north-up patch around the prior.
+
+    Convention: with `turned` 'view' the view is turned by the prior's yaw: a bird's-eye view lies
+    north-up and the middle column of a panorama looks north, if the prior is right. With 'patch'
+    the patch is turned instead: its right-hand side (+x) is the prior's heading. Either way the
+    network answers with an offset from the prior's yaw. With 'none' it answers with the yaw from
+    east, whatever the prior.
+
+    Attributes:
+        camera_kinds: Cameras it was trained for.
+        view_kind: 'bev' (the view on the ground) or 'camera' (a picture).
+        view: The view's input.
+        bev: Place of the bird's-eye view; null for 'camera'.
+        camera: What the picture must look like; null for 'bev'.
+        patch: The aerial patch's input, centred on the prior.
+        patch_gsd: m/px of the patch.
+        turned: 'view', 'patch' or 'none'.
+    """
+
+    camera_kinds: tuple[str, ...]
+    view_kind: str
+    view: RasterSpec
+    bev: BevSpec | None
+    camera: CameraSpec | None
+    patch: RasterSpec
+    patch_gsd: float
+    turned: str
+
+    def __post_init__(self) -> None:
+        """Checks what the fields must be.
+
+        Raises:
+            BundleError: A value that cannot be.
+        """
+        unknown = set(self.camera_kinds) - set(CAMERA_KINDS)
+        _require(
+            bool(self.camera_kinds) and not unknown,
+            f'camera_kinds {self.camera_kinds} must be some of {CAMERA_KINDS}',
+        )
+        _one_of('view_kind', self.view_kind, VIEW_KINDS)
+        _one_of('turned', self.turned, TURNED)
+        _require(
+            (self.bev is not None) == (self.view_kind == 'bev')
+            and (self.camera is not None) == (self.view_kind == 'camera'),
+            "bev must be given for view_kind 'bev', camera for 'camera', and only then",
+        )
+        if self.bev is not None:
+            _positive('bev.gsd', self.bev.gsd)
+            _require(
+                self.turned != 'view' or self.bev.center_xy == (0.0, 0.0),
+                "a bird's-eye view that is turned must be centred: bev.center_xy [0, 0]",
+            )
+        if self.camera is not None:
+            self._check_camera(self.camera)
+        for name in ('view', 'patch'):
+            raster: RasterSpec = getattr(self, name)
+            for side in (raster.width, raster.height):
+                _require(1 <= side <= _MAX_SIDE, f'{name} has a side of {side} px')
+            for value in raster.std:
+                _positive(f'{name}.std', value)
+        # Cut from the middle of a square: an odd rest would shift it by half a pixel.
+        _require(
+            (self.patch.width - self.patch.height) % 2 == 0,
+            'width and height of the patch must both be even or both be odd',
+        )
+        _positive('patch_gsd', self.patch_gsd)
+
+    def _check_camera(self, camera: CameraSpec) -> None:
+        _one_of('camera.kind', camera.kind, ('pinhole', 'equirectangular'))
+        _positive('camera.height_m', camera.height_m)
+        pinhole = camera.kind == 'pinhole'
+        _require(
+            (camera.focal_px is not None) == pinhole == (camera.center_px is not None),
+            'camera.focal_px and camera.center_px belong to a pinhole, and only to one',
+        )
+        for value in camera.focal_px or ():
+            _positive('camera.focal_px', value)
+        _require(
+            self.turned != 'view' or camera.kind == 'equirectangular',
+            "only a panorama can be turned as a 'view': turn the 'patch' for a pinhole",
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +174,10 @@ class OutputSpec:
         yaw_bins: Number of yaw bins, at least 3.
         yaw_half_range_deg: Bins lie evenly over +-this, ends included; 180 means a closed circle
             of bins that begins at -180.
-        yaw_frame: 'prior' (bins count from the prior's yaw) or 'map' (from east).
+        yaw_input: Name of a further input (yaw_bins,) float32, the bins themselves in rad, for
+            networks that score whatever yaws they are asked for; any number of them from 3 on.
+            `yaw_bins` and `yaw_half_range_deg` are then for a yaw of which nothing is known.
+            Empty for networks with bins of their own.
         width: Cells.
         height: Cells.
         gsd: Side of a cell, m; cells are centred on the patch's middle.
@@ -76,7 +188,7 @@ class OutputSpec:
     meaning: str
     yaw_bins: int
     yaw_half_range_deg: float
-    yaw_frame: str
+    yaw_input: str
     width: int
     height: int
     gsd: float
@@ -93,13 +205,8 @@ class ModelSpec:
         licence: SPDX name of the weights' licence.
         sha256: Of model.onnx, hexadecimal.
         opset: ONNX operator set.
-        camera_kinds: Cameras it was trained for.
-        view_kind: 'bev' (the view on the ground) or 'camera' (the image, resized).
-        view: The view's input.
-        bev: Place of the bird's-eye view; null for 'camera'.
-        patch: The aerial patch's input, north-up, centred on the prior.
-        patch_gsd: m/px of the patch.
-        output: The output.
+        inputs: What it is fed.
+        output: What it answers.
     """
 
     format: int
@@ -107,12 +214,7 @@ class ModelSpec:
     licence: str
     sha256: str
     opset: int
-    camera_kinds: tuple[str, ...]
-    view_kind: str
-    view: RasterSpec
-    bev: BevSpec | None
-    patch: RasterSpec
-    patch_gsd: float
+    inputs: InputSpec
     output: OutputSpec
 
     def __post_init__(self) -> None:
@@ -126,48 +228,17 @@ class ModelSpec:
             re.fullmatch('[0-9a-f]{64}', self.sha256) is not None,
             f'sha256 {self.sha256!r} is not 64 hexadecimal digits',
         )
-        unknown = set(self.camera_kinds) - set(CAMERA_KINDS)
-        _require(
-            bool(self.camera_kinds) and not unknown,
-            f'camera_kinds {self.camera_kinds} must be some of {CAMERA_KINDS}',
-        )
-        _one_of('view_kind', self.view_kind, VIEW_KINDS)
-        _one_of('output.meaning', self.output.meaning, MEANINGS)
-        _one_of('output.yaw_frame', self.output.yaw_frame, YAW_FRAMES)
-        _require(
-            (self.bev is not None) == (self.view_kind == 'bev'),
-            "bev must be given for view_kind 'bev', and only then",
-        )
-        if self.bev is not None:
-            _positive('bev.gsd', self.bev.gsd)
-            _require(
-                self.output.yaw_frame == 'map' or self.bev.center_xy == (0.0, 0.0),
-                "with output.yaw_frame 'prior' the bird's-eye view must be centred: "
-                'bev.center_xy [0, 0]',
-            )
-        elif self.output.yaw_frame == 'prior':
-            raise BundleError("output.yaw_frame 'prior' needs a bird's-eye view to turn")
-        for name in ('view', 'patch'):
-            raster: RasterSpec = getattr(self, name)
-            for side in (raster.width, raster.height):
-                _require(1 <= side <= _MAX_SIDE, f'{name} has a side of {side} px')
-            for value in raster.std:
-                _positive(f'{name}.std', value)
-        # Cut from the middle of a square: an odd rest would shift it by half a pixel.
-        _require(
-            (self.patch.width - self.patch.height) % 2 == 0,
-            'width and height of the patch must both be even or both be odd',
-        )
-        _positive('patch_gsd', self.patch_gsd)
-        _positive('output.gsd', self.output.gsd)
-        _positive('output.temperature', self.output.temperature)
+        out = self.output
+        _one_of('output.meaning', out.meaning, MEANINGS)
+        _positive('output.gsd', out.gsd)
+        _positive('output.temperature', out.temperature)
         # One bin would say that yaw is known exactly.
-        _require(self.output.yaw_bins >= 3, f'output.yaw_bins is {self.output.yaw_bins} < 3')
+        _require(out.yaw_bins >= 3, f'output.yaw_bins is {out.yaw_bins} < 3')
         _require(
-            0 < self.output.yaw_half_range_deg <= 180,
-            f'output.yaw_half_range_deg is {self.output.yaw_half_range_deg}, expected 0..180',
+            0 < out.yaw_half_range_deg <= 180,
+            f'output.yaw_half_range_deg is {out.yaw_half_range_deg}, expected 0..180',
         )
-        cells = self.output.yaw_bins * self.output.width * self.output.height
+        cells = out.yaw_bins * out.width * out.height
         _require(0 < cells <= 50_000_000, f'the output has {cells} cells')
 
     @classmethod
@@ -181,32 +252,16 @@ class ModelSpec:
             data = json.loads(text)
         except ValueError as error:
             raise BundleError(f'model.json is not JSON: {error}') from error
-        values = _object('model.json', data, cls)
-        bev = values['bev']
-        return cls(
-            format=_int('format', values['format']),
-            system=_str('system', values['system']),
-            licence=_str('licence', values['licence']),
-            sha256=_str('sha256', values['sha256']),
-            opset=_int('opset', values['opset']),
-            camera_kinds=_strings('camera_kinds', values['camera_kinds']),
-            view_kind=_str('view_kind', values['view_kind']),
-            view=_raster('view', values['view']),
-            bev=None if bev is None else _bev(bev),
-            patch=_raster('patch', values['patch']),
-            patch_gsd=_float('patch_gsd', values['patch_gsd']),
-            output=_output(values['output']),
-        )
+        if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
+            # Said first: a file of another version differs in its keys as well.
+            raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
+        spec = _value('model.json', data, cls)
+        assert isinstance(spec, cls)
+        return spec
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""
-
-        def plain(value: Any) -> Any:
-            if hasattr(value, '__dataclass_fields__'):
-                return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-            return list(value) if isinstance(value, tuple) else value
-
-        return json.dumps(plain(self), indent=2) + '\n'
+        return json.dumps(_plain(self), indent=2) + '\n'
 
 
 # ---- strict reading ----
@@ -225,72 +280,45 @@ def _positive(name: str, value: float) -> None:
     _require(math.isfinite(value) and value > 0, f'{name} is {value}, expected a positive number')
 
 
-def _object(name: str, data: Any, kind: type) -> Mapping[str, Any]:
-    """A JSON object with exactly the fields of a dataclass."""
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _value(name: str, data: Any, kind: Any) -> Any:
+    """A value of exactly the kind that a field is annotated with."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _record(name, data, kind)
+    if get_origin(kind) is UnionType:
+        # The only union here: something, or null.
+        return None if data is None else _value(name, data, get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        return _items(name, data, get_args(kind))
+    if kind is float:
+        good = isinstance(data, (int, float)) and not isinstance(data, bool)
+        _require(good and math.isfinite(data), f'{name} must be a finite number, got {data!r}')
+        return float(data)
+    words = {str: 'text', int: 'a whole number', bool: 'true or false'}[kind]
+    # type() rather than isinstance(): true is no number.
+    _require(type(data) is kind, f'{name} must be {words}, got {data!r}')
+    return data
+
+
+def _items(name: str, data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
+    _require(isinstance(data, list), f'{name} must be a list, got {data!r}')
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(data)
+    _require(len(data) == len(kinds), f'{name} must be a list of {len(kinds)}, got {data!r}')
+    return tuple(_value(name, item, kind) for item, kind in zip(data, kinds, strict=True))
+
+
+def _record(name: str, data: Any, kind: type) -> Any:
+    """A dataclass from a JSON object with exactly its fields."""
     _require(isinstance(data, dict), f'{name} must be an object, got {type(data).__name__}')
-    expected = {f.name for f in fields(kind)}
-    unknown, missing = sorted(set(data) - expected), sorted(expected - set(data))
-    _require(not unknown, f'{name} has unknown keys {unknown}; known are {sorted(expected)}')
+    hints = get_type_hints(kind)
+    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
+    _require(not unknown, f'{name} has unknown keys {unknown}; known are {sorted(hints)}')
     _require(not missing, f'{name} lacks {missing}')
-    return dict(data)
-
-
-def _str(name: str, value: Any) -> str:
-    _require(isinstance(value, str), f'{name} must be text, got {value!r}')
-    return str(value)
-
-
-def _int(name: str, value: Any) -> int:
-    good = isinstance(value, int) and not isinstance(value, bool)
-    _require(good, f'{name} must be a whole number, got {value!r}')
-    return int(value)
-
-
-def _float(name: str, value: Any) -> float:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
-    _require(good and math.isfinite(value), f'{name} must be a finite number, got {value!r}')
-    return float(value)
-
-
-def _strings(name: str, value: Any) -> tuple[str, ...]:
-    _require(isinstance(value, list), f'{name} must be a list, got {value!r}')
-    return tuple(_str(name, item) for item in value)
-
-
-def _floats(name: str, value: Any, count: int) -> tuple[float, ...]:
-    good = isinstance(value, list) and len(value) == count
-    _require(good, f'{name} must be a list of {count} numbers, got {value!r}')
-    return tuple(_float(name, item) for item in value)
-
-
-def _raster(name: str, data: Any) -> RasterSpec:
-    values = _object(name, data, RasterSpec)
-    mean, std = (_floats(f'{name}.{key}', values[key], 3) for key in ('mean', 'std'))
-    return RasterSpec(
-        _str(f'{name}.name', values['name']),
-        _int(f'{name}.width', values['width']),
-        _int(f'{name}.height', values['height']),
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
-    )
-
-
-def _bev(data: Any) -> BevSpec:
-    values = _object('bev', data, BevSpec)
-    x, y = _floats('bev.center_xy', values['center_xy'], 2)
-    return BevSpec(_float('bev.gsd', values['gsd']), (x, y))
-
-
-def _output(data: Any) -> OutputSpec:
-    values = _object('output', data, OutputSpec)
-    return OutputSpec(
-        name=_str('output.name', values['name']),
-        meaning=_str('output.meaning', values['meaning']),
-        yaw_bins=_int('output.yaw_bins', values['yaw_bins']),
-        yaw_half_range_deg=_float('output.yaw_half_range_deg', values['yaw_half_range_deg']),
-        yaw_frame=_str('output.yaw_frame', values['yaw_frame']),
-        width=_int('output.width', values['width']),
-        height=_int('output.height', values['height']),
-        gsd=_float('output.gsd', values['gsd']),
-        temperature=_float('output.temperature', values['temperature']),
-    )
+    prefix = '' if name == 'model.json' else f'{name}.'
+    return kind(**{key: _value(prefix + key, data[key], hint) for key, hint in hints.items()})

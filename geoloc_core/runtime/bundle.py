@@ -10,12 +10,7 @@ import hashlib
 from pathlib import Path
 
 from geoloc_core.errors import BundleError
-from geoloc_core.geometry.cameras import (
-    AbstractCamera,
-    EquirectangularCamera,
-    FisheyeCamera,
-    PinholeCamera,
-)
+from geoloc_core.geometry.cameras import AbstractCamera, camera_kind
 from geoloc_core.runtime.engine import AbstractEngine, Shape
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.spec import ModelSpec
@@ -26,12 +21,6 @@ MAX_WEIGHTS_BYTES = 2_000_000_000
 MAX_SPEC_BYTES = 1_000_000
 # A map this much coarser than the model's training data shows it nothing it knows.
 MAX_GSD_RATIO = 2.0
-
-_KINDS: tuple[tuple[type[AbstractCamera], str], ...] = (
-    (PinholeCamera, 'pinhole'),
-    (FisheyeCamera, 'fisheye'),
-    (EquirectangularCamera, 'equirectangular'),
-)
 
 
 @dataclass(frozen=True)
@@ -55,16 +44,12 @@ class ModelBundle:
             BundleError: The engine refuses them, or their inputs and outputs are others.
         """
         engine = OnnxEngine(self.weights, threads)
-        spec = self.spec
-        _agree(
-            'inputs',
-            engine.inputs,
-            {
-                spec.view.name: (1, 3, spec.view.height, spec.view.width),
-                spec.patch.name: (1, 3, spec.patch.height, spec.patch.width),
-            },
-        )
-        out = spec.output
+        out = self.spec.output
+        rasters = (self.spec.inputs.view, self.spec.inputs.patch)
+        shapes: dict[str, Shape] = {r.name: (1, r.channels, r.height, r.width) for r in rasters}
+        if out.yaw_input:
+            shapes[out.yaw_input] = (out.yaw_bins,)
+        _agree('inputs', engine.inputs, shapes)
         _agree('outputs', engine.outputs, {out.name: (1, out.yaw_bins, out.height, out.width)})
         return engine
 
@@ -78,7 +63,7 @@ class ModelBundle:
         Raises:
             BundleError: Says what does not fit.
         """
-        spec = self.spec
+        spec = self.spec.inputs
         if camera is not None:
             kind = camera_kind(camera)
             if kind not in spec.camera_kinds:
@@ -91,14 +76,6 @@ class ModelBundle:
                 f'{self.folder}: the model needs a map of {spec.patch_gsd} m/px, this one has '
                 f'{map_gsd:.3g} m/px'
             )
-
-
-def camera_kind(camera: AbstractCamera) -> str:
-    """'pinhole', 'fisheye' or 'equirectangular'."""
-    for kind, name in _KINDS:
-        if isinstance(camera, kind):
-            return name
-    return type(camera).__name__
 
 
 def load_bundle(folder: str | Path) -> ModelBundle:

@@ -28,14 +28,15 @@ def info(args: argparse.Namespace) -> int:
     from geoloc_core.runtime.bundle import load_bundle
 
     bundle = load_bundle(args.bundle)
-    spec, out = bundle.spec, bundle.spec.output
+    spec, out, inputs = bundle.spec, bundle.spec.output, bundle.spec.inputs
     print(f'{spec.system} ({spec.licence}), {len(bundle.weights) / 1e6:.1f} MB, sha256 verified')
-    print(f'cameras: {", ".join(spec.camera_kinds)}')
-    print(f'view:    {spec.view_kind} {spec.view.width} x {spec.view.height} px')
-    print(f'map:     {spec.patch.width} x {spec.patch.height} px at {spec.patch_gsd} m/px')
+    print(f'cameras: {", ".join(inputs.camera_kinds)}')
+    print(f'view:    {inputs.view_kind} {inputs.view.width} x {inputs.view.height} px')
+    print(f'map:     {inputs.patch.width} x {inputs.patch.height} px at {inputs.patch_gsd} m/px')
     print(
         f'output:  {out.width} x {out.height} cells of {out.gsd} m, {out.yaw_bins} yaws over '
-        f'+-{out.yaw_half_range_deg:g} degrees about the {out.yaw_frame}'
+        f'+-{out.yaw_half_range_deg:g} degrees about '
+        f'{"the map" if inputs.turned == "none" else "the prior"}'
     )
     return 0
 
@@ -46,14 +47,17 @@ def check(args: argparse.Namespace) -> int:
 
     from geoloc_core.errors import BundleError
     from geoloc_core.runtime.bundle import load_bundle
+    from geoloc_core.sources.model_matcher import yaw_bins
 
     bundle = load_bundle(args.bundle)
     engine = bundle.open_engine()
     spec, out = bundle.spec, bundle.spec.output
     arrays = {
-        raster.name: np.zeros((1, 3, raster.height, raster.width), np.float32)
-        for raster in (spec.view, spec.patch)
+        raster.name: np.zeros((1, raster.channels, raster.height, raster.width), np.float32)
+        for raster in (spec.inputs.view, spec.inputs.patch)
     }
+    if out.yaw_input:
+        arrays[out.yaw_input] = yaw_bins(out).astype(np.float32)
     engine.run(arrays)
     start = time.perf_counter()
     logits = engine.run(arrays)[out.name]

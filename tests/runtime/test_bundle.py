@@ -36,7 +36,10 @@ def folder(tmp_path):
 
 def change(folder, **values):
     path = folder / 'model.json'
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    data = json.loads(path.read_text())
+    for name, value in values.items():
+        (data['inputs'] if name in data['inputs'] else data)[name] = value
+    path.write_text(json.dumps(data))
 
 
 def test_a_network_localizes_through_the_socket(folder):
@@ -71,7 +74,7 @@ def test_a_specification_survives_its_json(folder):
     ('values', 'message'),
     [
         ({'colour': 'red'}, "unknown keys \\['colour'\\]"),
-        ({'format': 2}, 'this version reads 1'),
+        ({'format': 1}, 'this version reads 2'),
         ({'opset': '17'}, 'opset must be a whole number'),
         ({'sha256': 'abc'}, '64 hexadecimal'),
         ({'camera_kinds': ['sonar']}, 'must be some of'),

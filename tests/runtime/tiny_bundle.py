@@ -6,7 +6,7 @@ import hashlib
 import onnx
 from onnx import helper, TensorProto
 
-from geoloc_core.spec import BevSpec, ModelSpec, OutputSpec, RasterSpec
+from geoloc_core.spec import BevSpec, FORMAT, InputSpec, ModelSpec, OutputSpec, RasterSpec
 
 VIEW, PATCH, GSD = 81, (121, 111), 0.25
 CELLS = (PATCH[0] - VIEW + 1, PATCH[1] - VIEW + 1)
@@ -50,19 +50,23 @@ def graph():
 def spec_of(weights):
     mean, std = (0.43, 0.43, 0.43), (0.2, 0.2, 0.2)
     return ModelSpec(
-        format=1,
+        format=FORMAT,
         system='tiny-correlation',
         licence='Apache-2.0',
         sha256=hashlib.sha256(weights).hexdigest(),
         opset=17,
-        camera_kinds=('pinhole',),
-        view_kind='bev',
-        view=RasterSpec('view', VIEW, VIEW, mean, std),
-        bev=BevSpec(GSD, (0.0, 0.0)),
-        patch=RasterSpec('patch', *PATCH, mean, std),
-        patch_gsd=GSD,
+        inputs=InputSpec(
+            camera_kinds=('pinhole',),
+            view_kind='bev',
+            view=RasterSpec('view', VIEW, VIEW, mean, std),
+            bev=BevSpec(GSD, (0.0, 0.0)),
+            camera=None,
+            patch=RasterSpec('patch', *PATCH, mean, std),
+            patch_gsd=GSD,
+            turned='view',
+        ),
         output=OutputSpec(
-            'logits', 'log_likelihood', 3, 2.0, 'prior', *CELLS, gsd=GSD, temperature=1.0
+            'logits', 'log_likelihood', 3, 2.0, '', *CELLS, gsd=GSD, temperature=1.0
         ),
     )
 

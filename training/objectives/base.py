@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training loop knows of a method: batches in, named losses out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import nn, Tensor
+
+from geoloc_core.models.base import CrossViewModel, normalise, Outputs
+
+# The name of the term that is minimised; the others are shown beside it.
+LOSS = 'loss'
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is, for losses and masks that depend on it.
+
+    Attributes:
+        step: Steps of the optimizer so far.
+        steps: In all.
+        epoch: Passes begun before this one.
+    """
+
+    step: int = 0
+    steps: int = 1
+    epoch: int = 0
+
+
+class Objective(nn.Module, ABC):
+    """A model with the loss it learns by; the loop calls it, and nothing else of a method.
+
+    It is one module, so that wrappers for many GPUs see every forward pass. Random draws use the
+    generator of torch, which the loop seeds and restores.
+
+    Attributes:
+        Settings: Frozen dataclass; its defaults are the published ones.
+        EXTRAS: Arrays wanted of the preparation beside the model's own, e.g. 'others'.
+        model: The network that learns.
+    """
+
+    Settings: ClassVar[type]
+    EXTRAS: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, model: CrossViewModel, settings: Any) -> None:
+        """Takes a model to train."""
+        super().__init__()
+        self.model = model
+        self.settings = settings
+
+    @abstractmethod
+    def forward(self, batch: Mapping[str, Tensor], progress: Progress) -> dict[str, Tensor]:
+        """Losses of a batch (`CrossViewPreparation` says what is in it).
+
+        Returns:
+            Name -> scalar; `LOSS` is the one to minimise, weights applied, the others its parts.
+        """
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after each step of the optimizer; e.g. moves a teacher."""
+
+    @property
+    def deployed(self) -> CrossViewModel:
+        """The network to validate, save and run: a student's teacher may be better than it."""
+        return self.model
+
+    @property
+    def settings_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for files."""
+        return asdict(self.settings)
+
+
+def run_model(
+    model: CrossViewModel, batch: Mapping[str, Tensor], patch: Tensor | None = None
+) -> Outputs:
+    """A model's tensors for a batch.
+
+    Args:
+        model: Any.
+        batch: As `CrossViewPreparation` gives it.
+        patch: (B, 3, h, w) uint8 to use instead of the batch's own, all of it known.
+    """
+    inputs = model.inputs
+    view = normalise(batch['view'], batch['view_mask'], inputs.view)
+    if patch is None:
+        aerial = normalise(batch['patch'], batch['patch_mask'], inputs.patch)
+    else:
+        aerial = normalise(patch, batch['patch_mask'].new_ones(1), inputs.patch)
+    extra = {name: batch[name].to(view.dtype) for name in model.EXTRA_INPUTS}
+    return model(view, aerial, **extra)
