@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a network give the same volume as an ONNX graph? For the tests of every system."""
+
+from geoloc_core.runtime.onnx_engine import OnnxEngine
+from training.onnx_graph import eager_logits, OUTPUT, random_inputs, relative_difference, to_onnx
+
+
+def assert_exports(model, tolerance=1e-3, extras=None, seed=0):
+    """Exports `belief(forward(view, patch, ...)).logits`, runs it and compares with torch.
+
+    Args:
+        model: A small CrossViewModel; its mode is left as it was.
+        tolerance: Largest difference, as a share of the range of the logits.
+        extras: name -> (1, ...) tensor for each of the model's EXTRA_INPUTS.
+        seed: Of the noise that the graph is traced with; the comparison uses other noise.
+
+    Returns:
+        The graph's bytes, for tests that want more of it.
+    """
+    graph = to_onnx(model, random_inputs(model, extras, seed))
+    arrays = random_inputs(model, extras, seed + 1)
+    engine = OnnxEngine(graph, threads=1)
+    # What a graph does not use is no input of it.
+    given = {name: arrays[name].numpy() for name in engine.inputs}
+    found = engine.run(given)[OUTPUT]
+    assert relative_difference(eager_logits(model, arrays), found) < tolerance
+    return graph

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cross-view network as an ONNX graph: pictures in, the volume's logits out."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+import io
+import logging
+import warnings
+
+import numpy as np
+import torch
+from torch import nn, Tensor
+
+from geoloc_core.errors import BundleError
+from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.belief import evenly_spaced_yaws
+
+# The first with grid_sample as torch means it; what TensorRT-RTX and onnxruntime read.
+OPSET = 20
+OUTPUT = 'logits'
+YAWS = 'yaws'
+
+
+def takes_yaws(model: CrossViewModel) -> bool:
+    """Whether a network scores whatever yaws it is asked for.
+
+    Such a network has `takes_yaws = True`, a keyword `yaws` (K,) rad of `forward`, absent for its
+    own bins, and settings `yaw_bins` and `half_yaw_deg` that name those.
+    """
+    return bool(getattr(model, 'takes_yaws', False))
+
+
+class LogitsOf(nn.Module):
+    """A network as robots run it: `forward` and `belief` in one, logits only."""
+
+    def __init__(self, model: CrossViewModel) -> None:
+        """Takes the network."""
+        super().__init__()
+        self.model = model
+        self.names = [*model.EXTRA_INPUTS, *([YAWS] if takes_yaws(model) else [])]
+
+    def forward(self, view: Tensor, patch: Tensor, *extra: Tensor) -> Tensor:
+        """(B, K, h, w) logits; `extra` in the order of `names`."""
+        outputs = self.model(view, patch, **dict(zip(self.names, extra, strict=True)))
+        return self.model.belief(outputs).logits
+
+
+def random_inputs(
+    model: CrossViewModel, extras: Mapping[str, Tensor] | None = None, seed: int = 0
+) -> dict[str, Tensor]:
+    """One sample of noise for a network, by the names of its graph's inputs.
+
+    Args:
+        model: Any.
+        extras: Its `EXTRA_INPUTS`; bins of yaw are made where a network takes them.
+        seed: Of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    arrays = {}
+    for raster in (model.inputs.view, model.inputs.patch):
+        shape = (1, raster.channels, raster.height, raster.width)
+        arrays[raster.name] = torch.randn(shape, generator=generator)
+        if raster.with_mask:
+            arrays[raster.name][:, 3] = 1.0
+    arrays.update(extras or {})
+    if takes_yaws(model) and YAWS not in arrays:
+        settings = model.settings
+        arrays[YAWS] = evenly_spaced_yaws(settings.yaw_bins, settings.half_yaw_deg)
+    return arrays
+
+
+def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> bytes:
+    """The graph of `belief(forward(...)).logits`, weights inside.
+
+    Args:
+        model: In any mode; it is traced as it predicts (`eval`).
+        arrays: One sample by name, see `random_inputs`; only the shapes count.
+
+    Returns:
+        Content of a .onnx file; all shapes are fixed but the number of yaws of a network that
+        takes them.
+
+    Raises:
+        BundleError: Something in the network has no ONNX form.
+    """
+    module = LogitsOf(model)
+    names = [model.inputs.view.name, model.inputs.patch.name, *module.names]
+    shapes: dict[str, object] | None = None
+    if takes_yaws(model):
+        bins = torch.export.Dim('yaw_bins', min=3, max=4096)
+        fixed = [None] * len(model.EXTRA_INPUTS)
+        shapes = {'view': None, 'patch': None, 'extra': (*fixed, {0: bins})}
+    with predicting(model), _quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(arrays[name] for name in names),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=[OUTPUT],
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # torch has many, without a common base
+            raise BundleError(
+                f'{model.NAME} cannot be turned into an ONNX graph: {str(error)[:2000]}'
+            ) from error
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def eager_logits(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> np.ndarray:
+    """What the network itself answers, (1, K, h, w) float32."""
+    module = LogitsOf(model)
+    names = [model.inputs.view.name, model.inputs.patch.name, *module.names]
+    with predicting(model):
+        logits: Tensor = module(*(arrays[name] for name in names))
+    return logits.float().cpu().numpy()
+
+
+def relative_difference(wanted: np.ndarray, found: np.ndarray) -> float:
+    """Largest difference of two answers, as a share of the range of the first.
+
+    Raises:
+        BundleError: Other shapes, numbers that are not finite, or an answer without any range.
+    """
+    if wanted.shape != found.shape:
+        raise BundleError(f'the graph answers with {found.shape}, the network with {wanted.shape}')
+    if not (np.isfinite(wanted).all() and np.isfinite(found).all()):
+        raise BundleError('the logits are not all finite: there is nothing to compare')
+    span = float(wanted.max() - wanted.min())
+    if span == 0.0:
+        raise BundleError('the network answers the same everywhere: there is nothing to compare')
+    return float(np.abs(wanted.astype(np.float64) - found).max()) / span
+
+
+@contextmanager
+def predicting(model: nn.Module) -> Iterator[None]:
+    """`eval` and no gradients inside; the modes of all parts come back."""
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells of its every step; what matters comes as an exception."""
+    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'torch.export', 'onnxscript')]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
