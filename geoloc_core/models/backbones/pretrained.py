@@ -8,8 +8,8 @@ timm (`blocks.1.0.bn2`; take its `tf_` weights, which expect SAME padding) or of
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-import pickle
 import re
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -92,17 +92,16 @@ def read_state(path: str | Path) -> State:
             f'there are no weights at {path}: give the path of a .safetensors or .pth file'
         )
     try:
+        state: Any
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
 
-            return dict(load_file(path))
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ConfigError(f'{path} does not hold plain tensors: {error}') from error
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        if type(error).__name__ != 'SafetensorError':
-            raise
-        raise ConfigError(f'{path} is no safetensors file: {error}') from error
+        # Whatever a damaged or foreign file makes the readers stumble over.
+        raise ConfigError(f'{path} does not hold plain tensors: {error!r}') from error
     for wrapper in ('state_dict', 'model'):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
