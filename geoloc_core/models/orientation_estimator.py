@@ -81,17 +81,17 @@ class YawClasses(nn.Module):
         if not 0 < half_range_deg <= 180 or margin < 0 or window < 1 or classes - spare < 3:
             raise ConfigError(
                 f'{classes} classes of yaw, {margin} of them past either end of '
-                f'+-{half_range_deg} degrees, decoded within {window}: expected a range up to 180, '
-                'at least 3 classes within it and a window of at least 1'
+                f'+-{half_range_deg} degrees, decoded within {window}: expected a range up to '
+                '180, at least 3 classes within it and a window of at least 1'
             )
         reach = half_range_deg
         if not self.closed:
             reach += margin * 2 * half_range_deg / (classes - 1 - spare)
-        if not self.closed and reach >= 180.0 or 2 * window + 1 > classes:
+        if (not self.closed and reach >= 180.0) or 2 * window + 1 > classes:
             raise ConfigError(
-                f'{classes} classes over +-{half_range_deg} degrees reach +-{reach:.1f} with their '
-                f'margin, or are fewer than a window of {2 * window + 1}: take more classes, or '
-                'the whole circle (180)'
+                f'{classes} classes over +-{half_range_deg} degrees reach +-{reach:.1f} with '
+                f'their margin, or are fewer than a window of {2 * window + 1}: take more '
+                'classes, or the whole circle (180)'
             )
         self.window = window
         self.half_range = math.radians(half_range_deg)

@@ -42,8 +42,8 @@ class OrientationObjective(Objective):
         estimator = getattr(model, 'orientation', None)
         if not isinstance(estimator, OrientationEstimator):
             raise ConfigError(
-                f"{model.NAME} has no orientation estimator to train: use system 'geodistill' with "
-                'half_yaw_deg of its settings above its known_yaw_deg'
+                f"{model.NAME} has no orientation estimator to train: use system 'geodistill', "
+                "its setting 'orientation' not null"
             )
         if not settings.sigma_classes > 0:
             raise ConfigError(f'sigma_classes is {settings.sigma_classes}, expected more than 0')

@@ -20,7 +20,7 @@ def make_teacher(student: M) -> M:
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """teacher <- decay teacher + (1 - decay) student, of parameters and of buffers.
+    """Moves a teacher: decay teacher + (1 - decay) student, parameters and buffers.
 
     Running statistics of normalisation layers are averaged like weights: left out, the teacher's
     weights would meet statistics of long ago. Whole numbers (counts) are copied.
