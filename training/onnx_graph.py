@@ -90,7 +90,7 @@ def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> bytes:
         bins = torch.export.Dim('yaw_bins', min=3, max=4096)
         fixed = [None] * len(model.EXTRA_INPUTS)
         shapes = {'view': None, 'patch': None, 'extra': (*fixed, {0: bins})}
-    with predicting(model), _quiet():
+    with predicting(model), quietly():
         try:
             program = torch.onnx.export(
                 module,
@@ -151,7 +151,7 @@ def predicting(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """The exporter tells of its every step; what matters comes as an exception."""
     loggers = [logging.getLogger(name) for name in ('torch.onnx', 'torch.export', 'onnxscript')]
     levels = [logger.level for logger in loggers]
