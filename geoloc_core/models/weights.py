@@ -193,6 +193,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
         save_file(own, str(unfinished), dict(header))
+        # The library makes files that nobody else may read.
+        unfinished.chmod(0o666 & ~_umask())
         with unfinished.open('rb') as file:
             # Else a power cut may leave the new name with none of its bytes.
             os.fsync(file.fileno())
@@ -225,6 +227,13 @@ def load_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
                 'convert it to safetensors on a machine where you trust it'
             ) from error
         raise BundleError(f'{path} is damaged or no safetensors file ({error})') from error
+
+
+def _umask() -> int:
+    """What new files of this process withhold; it can be asked for only by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _some(names: list[str]) -> str:

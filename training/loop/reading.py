@@ -61,7 +61,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             near = _near(path.name, names) or (f'; there are {", ".join(names)}' if names else '')
         raise ConfigError(f'{path}: cannot be read ({error}){near}') from error
     try:
-        data = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f'{path} is no YAML: {error}') from error
     if not isinstance(data, dict):
@@ -85,7 +85,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f'--set {setting}: expected KEY=VALUE, such as optimizer.lr=1e-4')
         try:
-            value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+            value = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
             raise ConfigError(f'--set {setting}: {text!r} is no YAML ({error})') from error
         *path, last = key.split('.')

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fits what only `belief` uses (temperatures, widths) so that stated uncertainty is true.
+
+The published losses leave these scalars alone; after training they are chosen by maximum
+likelihood of the true poses of validation data (Guo et al., "On Calibration of Modern Neural
+Networks", ICML 2017, for volumes of poses).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geoloc_core.models.base import CrossViewModel, Outputs
+from geoloc_core.models.belief import negative_log_likelihood
+from training.objectives.base import run_model
+
+_MAX_ITERATIONS = 30
+# Weight of (scalar - its start)^2, nats: holds what the data say nothing about, such as the width
+# of a yaw that is always right.
+_PRIOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What calibration did.
+
+    Attributes:
+        samples: It was fitted on.
+        before: Mean negative log-likelihood with the scalars as they were, nats.
+        after: With the fitted ones.
+        scalars: Name -> (before, after).
+    """
+
+    samples: int
+    before: float
+    after: float
+    scalars: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        if not self.scalars:
+            return 'calibration: this network has nothing to calibrate'
+        changes = ', '.join(
+            f'{n} {_shown(a)} -> {_shown(b)}' for n, (a, b) in self.scalars.items()
+        )
+        return (
+            f'calibration on {self.samples} validation samples: nll {self.before:.4f} -> '
+            f'{self.after:.4f} ({changes})'
+        )
+
+
+def fit_calibration(
+    model: CrossViewModel,
+    batches: Iterable,
+    device: torch.device,
+    *,
+    max_samples: int = 512,
+    max_bytes: int = 1 << 30,
+) -> Fit:
+    """Minimises the mean negative log-likelihood over `model.calibration`, in place.
+
+    Args:
+        model: Trained; its weights stay as they are.
+        batches: Of validation data.
+        device: Of the model.
+        max_samples: Enough for a few scalars.
+        max_bytes: Of stored outputs; the rest of the batches is not looked at.
+
+    Returns:
+        What it did. The scalars are as before if no better ones were found.
+    """
+    model.eval()
+    scalars = dict(model.calibration.items())
+    stored = _stored(model, batches, device, max_samples, max_bytes)
+    samples = sum(len(truth) for _, truth in stored)
+    if not scalars or not samples:
+        before = _mean(model, stored, device) if samples else math.nan
+        return Fit(samples, before, before)
+    start = {name: p.detach().clone() for name, p in scalars.items()}
+    learning = {id(p): p.requires_grad for p in model.parameters()}
+    model.requires_grad_(False)
+    for p in scalars.values():
+        p.requires_grad_(True)
+    optimizer = torch.optim.LBFGS(
+        list(scalars.values()), max_iter=_MAX_ITERATIONS, line_search_fn='strong_wolfe'
+    )
+    before = _mean(model, stored, device)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        held = sum(((p - start[n]) ** 2).sum() for n, p in scalars.items())
+        total = torch.as_tensor(held * _PRIOR)
+        total.backward()
+        total = total.detach()
+        for outputs, truth in stored:
+            nll = _losses(model, outputs, truth, device).sum() / samples
+            # Batch by batch, so that one batch's graph is in memory at a time.
+            nll.backward()
+            total = total + nll.detach()
+        return total
+
+    optimizer.step(closure)
+    after = _mean(model, stored, device)
+    with torch.no_grad():
+        if not after < before:
+            for name, p in scalars.items():
+                p.copy_(start[name])
+            after = before
+    for p in model.parameters():
+        p.requires_grad_(learning[id(p)])
+    changes = {n: (start[n].tolist(), p.detach().tolist()) for n, p in scalars.items()}
+    return Fit(samples, before, after, changes)
+
+
+class _Watched(dict):
+    """Outputs that remember which of them were asked for."""
+
+    def __init__(self, values: Outputs) -> None:
+        super().__init__(values)
+        self.asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+@torch.no_grad()
+def _stored(
+    model: CrossViewModel,
+    batches: Iterable,
+    device: torch.device,
+    max_samples: int,
+    max_bytes: int,
+) -> list[tuple[Outputs, Tensor]]:
+    """What `belief` needs of the network's outputs, in main memory, and the truth."""
+    stored: list[tuple[Outputs, Tensor]] = []
+    samples = used = 0
+    for batch in batches:
+        if not len(batch):
+            continue
+        tensors = batch.to(device).tensors
+        outputs = run_model(model, tensors)
+        kept = _needed(model, outputs)
+        size = sum(t.numel() * t.element_size() for t in kept.values())
+        if stored and (samples >= max_samples or used + size > max_bytes):
+            break
+        stored.append(({n: t.cpu() for n, t in kept.items()}, tensors['truth'].cpu()))
+        samples, used = samples + len(batch), used + size
+    return stored
+
+
+def _needed(model: CrossViewModel, outputs: Outputs) -> Outputs:
+    watched = _Watched(outputs)
+    model.belief(watched)
+    kept = {name: t for name, t in outputs.items() if name in watched.asked}
+    try:
+        model.belief(kept)
+    except (KeyError, TypeError):
+        # Taken in a way that is not seen here: then all of them.
+        return outputs
+    return kept
+
+
+def _losses(
+    model: CrossViewModel, outputs: Outputs, truth: Tensor, device: torch.device
+) -> Tensor:
+    belief = model.belief({name: t.to(device) for name, t in outputs.items()})
+    return negative_log_likelihood(belief, truth.to(device))
+
+
+@torch.no_grad()
+def _mean(
+    model: CrossViewModel, stored: list[tuple[Outputs, Tensor]], device: torch.device
+) -> float:
+    return float(torch.cat([_losses(model, o, t, device) for o, t in stored]).mean())
+
+
+def _shown(value: Any) -> str:
+    return f'{value:.4g}' if isinstance(value, float) else str(value)

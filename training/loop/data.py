@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The samples of a run, as its settings describe them."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.models.base import CrossViewModel
+from training.augmentation import pipeline_from
+from training.datasets.base import AbstractDataset
+from training.datasets.registry import open_dataset
+from training.loading import make_loader, Preparation, ShardedSampler
+from training.loop.reading import plain
+from training.loop.settings import Data, Split
+from training.preparation import CrossViewPreparation
+from training.reduction import Reduction
+
+Batches = list[list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What network and objective want of each sample.
+
+    Attributes:
+        model: Says what it is fed.
+        extras: Names of further arrays.
+    """
+
+    model: CrossViewModel
+    extras: tuple[str, ...] = ()
+
+    def preparation(self) -> CrossViewPreparation:
+        """A sample -> arrays."""
+        further = tuple(dict.fromkeys((*self.model.EXTRA_INPUTS, *self.extras)))
+        others = 'others' in further
+        return CrossViewPreparation(
+            self.model.inputs, tuple(e for e in further if e != 'others'), other_patches=others
+        )
+
+
+@dataclass
+class Chosen:
+    """A sampler whose numbers are places in a selection of the data set.
+
+    Attributes:
+        sampler: Batches of (epoch, place).
+        indices: Place -> index in the data set.
+    """
+
+    sampler: ShardedSampler
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Batches of (epoch, index)."""
+        for batch in self.sampler:
+            yield [(epoch, int(self.indices[place])) for epoch, place in batch]
+
+
+def open_split(data: Data, name: str, root: Path | None = None) -> tuple[AbstractDataset, Split]:
+    """Opens 'train' or 'validation'.
+
+    Args:
+        data: The settings.
+        name: Which of the two.
+        root: Stands for `data.root`.
+
+    Raises:
+        ConfigError: No folder is given.
+        DataError: It cannot be read, or has no samples.
+    """
+    split: Split | None = getattr(data, name)
+    if split is None:
+        raise ConfigError(f'data.{name}: is null, and needed here: name a split')
+    folder = split.root or root or data.root
+    if folder is None:
+        raise ConfigError('data.root: no folder is given: set it, or say --data DIR')
+    options: dict[str, Any] = {**data.options, **(split.options or {})}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    reader = split.reader or data.reader
+    try:
+        dataset = open_dataset(reader, Path(folder).expanduser(), split.split, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f'data.options: {plain(options)} do not suit the reader {reader!r} ({error}): '
+            f'`geoloc data list {reader}` shows them'
+        ) from error
+    if len(dataset) == 0:
+        raise DataError(
+            f'data.{name}: the split {split.split!r} of {folder} has no samples; '
+            f'`geoloc data check {folder}` shows what is there'
+        )
+    return dataset, split
+
+
+def chosen_indices(dataset: AbstractDataset, limit: int | None) -> np.ndarray:
+    """Indices of the samples in use, evenly spread over the data set."""
+    length = len(dataset)
+    if limit is None or limit >= length:
+        return np.arange(length)
+    return np.arange(limit) * length // limit
+
+
+def preparation_of(
+    data: Data, split: Split, wanted: Wanted, *, augmented: bool, seed: int
+) -> Preparation:
+    """What happens to each sample of a split."""
+    sizes = split.reduce or data.reduce
+    prepare = wanted.preparation()
+    reduce = None
+    if sizes is not None or prepare.other_patches:
+        view, patch = (None, None) if sizes is None else (sizes.view_size, sizes.patch_size)
+        reduce = Reduction(view, patch, keep_others=prepare.other_patches)
+    steps = data.augment if split.augment is None else split.augment
+    # Validation shows the data as it is, unless its own section says otherwise.
+    steps = steps if augmented or split.augment is not None else ()
+    augment = pipeline_from(list(steps), seed) if steps else None
+    return Preparation(reduce, augment, prepare, None if data.cache is None else Path(data.cache))
+
+
+def training_batches(
+    data: Data, wanted: Wanted, batch_size: int, seed: int, *,
+    root: Path | None, rank: int, world: int, pin: bool,
+) -> tuple[Chosen, Iterable]:  # fmt: skip
+    """The sampler and loader of the training split.
+
+    Args:
+        data: The settings.
+        wanted: What each sample becomes.
+        batch_size: Samples a step, all processes together.
+        seed: Of order and augmentation.
+        root: Stands for `data.root`.
+        rank: Of this process.
+        world: Number of processes.
+        pin: Batches in page-locked memory.
+
+    Raises:
+        ConfigError: The batch cannot be shared evenly, or is larger than the split.
+        DataError: The split cannot be read, or is empty.
+    """
+    if batch_size % world:
+        raise ConfigError(
+            f'batch_size: {batch_size} samples cannot be shared evenly among {world} processes'
+        )
+    dataset, split = open_split(data, 'train', root)
+    indices = chosen_indices(dataset, split.limit)
+    sampler = Chosen(
+        ShardedSampler(len(indices), batch_size // world, seed=seed, rank=rank, world_size=world),
+        indices,
+    )
+    preparation = preparation_of(data, split, wanted, augmented=True, seed=seed)
+    loader = make_loader(dataset, sampler, preparation, workers=data.workers, pin_memory=pin)
+    return sampler, loader
+
+
+def validation_batches(
+    data: Data, wanted: Wanted, batch_size: int, *,
+    root: Path | None, rank: int = 0, world: int = 1, pin: bool = False, limit: int | None = None,
+) -> Iterable:  # fmt: skip
+    """This process's share of the validation split, each sample once.
+
+    Args:
+        data: The settings.
+        wanted: What each sample becomes.
+        batch_size: Samples at a time.
+        root: Stands for `data.root`.
+        rank: Of this process.
+        world: Number of processes.
+        pin: Batches in page-locked memory.
+        limit: Take so many samples, if the settings do not take fewer.
+
+    Raises:
+        DataError: The split cannot be read, or is empty.
+    """
+    dataset, split = open_split(data, 'validation', root)
+    indices = chosen_indices(dataset, min(split.limit or len(dataset), limit or len(dataset)))
+    share = indices[rank::world]
+    batches: Batches = [
+        [(0, int(i)) for i in share[start : start + batch_size]]
+        for start in range(0, len(share), batch_size)
+    ]
+    preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
+    return make_loader(dataset, batches, preparation, workers=data.workers, pin_memory=pin)
+
+
+def fixed_batch(data: Data, wanted: Wanted, count: int, root: Path | None) -> Any:
+    """The first samples of the training split as one batch, without augmentation.
+
+    Raises:
+        DataError: The split cannot be read, or has fewer samples.
+    """
+    dataset, split = open_split(data, 'train', root)
+    if len(dataset) < count:
+        raise DataError(f'--overfit {count}: the split has {len(dataset)} samples')
+    batches: Batches = [[(0, int(i)) for i in chosen_indices(dataset, count)]]
+    preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
+    return next(iter(make_loader(dataset, batches, preparation)))

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run from its settings to its weights: builds everything, trains, calibrates, sums up."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+import signal
+from typing import Any
+
+from lightning_fabric import Fabric
+import torch
+from torch import nn
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.models.base import CrossViewModel, parameter_count
+from geoloc_core.models.registry import make_model
+from geoloc_core.models.weights import load_into, save_weights
+from training.calibrate import fit_calibration
+from training.loop.data import fixed_batch, training_batches, validation_batches, Wanted
+from training.loop.journal import environment, Journal, write_json, write_text
+from training.loop.reading import plain, to_yaml
+from training.loop.settings import Config, Named, Schedule, Validate
+from training.loop.state import load_state, seed_step
+from training.loop.trainer import BEST, Feed, STATE, Trainer
+from training.loop.validation import validate
+from training.objectives.base import Objective
+from training.objectives.registry import make_objective
+
+WEIGHTS = 'model.safetensors'
+_OVERFIT_STEPS = 300
+_OVERFIT_EPOCH = 25
+# What may differ between a run and its continuation: it changes no number but by rounding.
+_FREE = (
+    'data.root',
+    'data.train.root',
+    'data.validation.root',
+    'data.cache',
+    'data.workers',
+    'devices.',
+    'save_every_steps',
+    'validate.patience',
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the settings.
+
+    Attributes:
+        folder: Of the run.
+        root: Of the data; None for what the settings say.
+        resume: Go on with the run in `folder`.
+        overfit: Learn so many samples by heart; None for a real run.
+    """
+
+    folder: Path
+    root: Path | None = None
+    resume: bool = False
+    overfit: int | None = None
+
+
+def train(config: Config, options: Options) -> int:
+    """A whole run.
+
+    Returns:
+        Exit code: 0, or 130 when it was asked to stop before its end.
+
+    Raises:
+        GeolocError: Settings, data or weights cannot be used, or the loss diverged.
+        OSError: The disk is full.
+    """
+    state_file = options.folder / STATE
+    if state_file.exists() and not options.resume:
+        raise ConfigError(
+            f'{options.folder} holds a run: go on with it (--resume), choose another --out, or '
+            'remove it'
+        )
+    fabric = _fabric(config)
+    if config.devices.threads is not None:
+        torch.set_num_threads(config.devices.threads)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if options.overfit is not None:
+        config = _overfitting(config, options.overfit)
+    state = load_state(state_file) if state_file.exists() else None
+    # Weights are drawn alike everywhere, and apart from the draws of any step.
+    seed_step(config.seed, -1, 0)
+    objective = _objective(config, begun=state is not None)
+    resolved = replace(
+        config,
+        system=Named(config.system.name, plain(objective.model.settings_dict)),
+        objective=Named(config.objective.name, plain(objective.settings_dict)),
+    )
+    feed = _feed(resolved, objective, fabric, options)
+    steps = config.steps or (config.epochs or 1) * feed.length
+    trainer = Trainer(fabric, resolved, objective, feed, options.folder, steps)
+    if state is not None:
+        _refuse_other(plain(state['config']), plain(resolved), state_file)
+        trainer.restore(state)
+    journal = Journal(
+        options.folder, active=fabric.is_global_zero, step=trainer.counters.step, steps=steps
+    )
+    try:
+        return _carried_out(trainer, journal, resumed=state is not None, options=options)
+    finally:
+        journal.close()
+
+
+def _carried_out(trainer: Trainer, journal: Journal, *, resumed: bool, options: Options) -> int:
+    fabric, config, counters = trainer.fabric, trainer.config, trainer.counters
+    facts = environment(fabric.device)
+    if fabric.is_global_zero:
+        write_text(options.folder / 'config.yaml', to_yaml(config))
+        write_json(options.folder / 'environment.json', facts)
+    model = trainer.model
+    journal.say(
+        f'{config.system.name}: {parameter_count(model) / 1e6:.3f} M parameters, objective '
+        f'{config.objective.name}, {fabric.world_size} x {facts["device"]}, '
+        f'{trainer.feed.length} steps an epoch, {trainer.steps} in all -> {options.folder}'
+    )
+    if resumed:
+        journal.say(f'goes on after step {counters.step} (epoch {counters.epoch})')
+    elif options.resume:
+        journal.say(f'there is no {STATE} in {options.folder} yet: a new run')
+    _heed_signals(trainer)
+    trainer.run(journal)
+    if not trainer.finished:
+        journal.say(f'stopped after step {counters.step}; --resume goes on from there')
+        return 130
+    fabric.barrier()
+    # What remains needs no other process.
+    if fabric.is_global_zero:
+        _finish(trainer, journal, options)
+    return 0
+
+
+def _finish(trainer: Trainer, journal: Journal, options: Options) -> None:
+    """Best weights, calibrated, into one file, and what there is to know about them."""
+    counters, config, folder = trainer.counters, trainer.config, options.folder
+    model = trainer.deployed
+    facts: dict[str, Any] = {'step': counters.step, 'epoch': counters.epoch}
+    if counters.best_epoch:
+        facts |= load_into(model, folder / BEST).facts
+    if counters.step < trainer.steps:
+        journal.say(
+            f'stopped early: {counters.stale} looks without a better '
+            f'{config.validate.metric} than that of epoch {counters.best_epoch}'
+        )
+    if config.data.validation is not None and options.overfit is None:
+        wanted = Wanted(model)
+        batches = validation_batches(config.data, wanted, config.batch_size, root=options.root)
+        fit = fit_calibration(model, batches, trainer.fabric.device)
+        journal.say(fit.text)
+        facts['nll_before_calibration'] = fit.before
+        metrics = validate(_alone(trainer.fabric), model, batches)
+        facts |= metrics
+        journal.scalars('calibrated', metrics, counters.step)
+    save_weights(folder / WEIGHTS, model, facts)
+    summary = {
+        **facts,
+        'parameters': parameter_count(model),
+        'steps_done': counters.step,
+        'samples_seen': counters.step * config.batch_size,
+        'unreadable_samples': counters.unreadable,
+        'seconds': round(counters.seconds, 1),
+    }
+    write_json(folder / 'summary.json', summary)
+    shown = [f'{k} {v:.4g}' for k, v in facts.items() if isinstance(v, float)]
+    journal.say(
+        f'done: {counters.step} steps, {summary["samples_seen"]} samples in '
+        f'{timedelta(seconds=round(counters.seconds))}; epoch {facts["epoch"]}: {", ".join(shown)}'
+    )
+    if counters.unreadable:
+        journal.say(f'{counters.unreadable} samples could not be read and were left out')
+    journal.say(f'weights: {folder / WEIGHTS}')
+
+
+def _alone(fabric: Fabric) -> Fabric:
+    """The same device and precision without the other processes."""
+    if fabric.world_size == 1:
+        return fabric
+    kind = fabric.device.type
+    index = fabric.device.index
+    devices: Any = 1 if index is None else [index]
+    return Fabric(accelerator=kind, devices=devices, precision=fabric.strategy.precision.precision)
+
+
+def _fabric(config: Config) -> Fabric:
+    devices = config.devices
+    try:
+        fabric = Fabric(
+            accelerator=devices.accelerator,
+            devices=devices.count,
+            num_nodes=devices.nodes,
+            strategy=devices.strategy,
+            precision=config.precision,
+        )
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ConfigError(f'devices: {plain(devices)} cannot be had here: {error}') from error
+    fabric.launch()
+    return fabric
+
+
+def _objective(config: Config, *, begun: bool) -> Objective:
+    model = make_model(config.system.name, config.system.settings)
+    start = config.start_from
+    # A state on disk holds all weights: what the run began from need not be there any more.
+    if start is not None and not begun:
+        for part, path in (start if isinstance(start, dict) else {'': start}).items():
+            load_into(_part(model, part), Path(path).expanduser())
+    return make_objective(config.objective.name, model, config.objective.settings)
+
+
+def _part(model: CrossViewModel, name: str) -> CrossViewModel:
+    """A network inside a network, by its attribute; itself for ''."""
+    part: nn.Module | None = model
+    for word in name.split('.') if name else ():
+        part = getattr(part, word, None)
+    if not isinstance(part, CrossViewModel):
+        known = [n for n, m in model.named_modules() if n and isinstance(m, CrossViewModel)]
+        raise ConfigError(
+            f'start_from.{name}: {model.NAME} has no such part; it has '
+            f'{", ".join(known) or "none: give one file"}'
+        )
+    return part
+
+
+def _feed(config: Config, objective: Objective, fabric: Fabric, options: Options) -> Feed:
+    wanted = Wanted(objective.model, tuple(objective.EXTRAS))
+    if options.overfit is not None:
+        batch = fixed_batch(config.data, wanted, options.overfit, options.root)
+        if len(batch) < options.overfit:
+            raise ConfigError(f'--overfit: {"; ".join(batch.unreadable)}')
+        return Feed(None, [batch] * _OVERFIT_EPOCH, _OVERFIT_EPOCH, [batch])
+    rank, world = fabric.global_rank, fabric.world_size
+    pin = fabric.device.type == 'cuda'
+    sampler, loader = training_batches(
+        config.data, wanted, config.batch_size, config.seed,
+        root=options.root, rank=rank, world=world, pin=pin,
+    )  # fmt: skip
+    validation = None
+    if config.data.validation is not None:
+        validation = validation_batches(
+            config.data, Wanted(objective.model), max(config.batch_size // world, 1),
+            root=options.root, rank=rank, world=world, pin=pin,
+        )  # fmt: skip
+    return Feed(sampler, loader, len(sampler), validation)
+
+
+def _overfitting(config: Config, count: int) -> Config:
+    """The settings for learning a few samples by heart: no augmentation, no schedule."""
+    if count < 1:
+        raise ConfigError(f'--overfit {count}: expected one sample or more')
+    if config.devices.count * config.devices.nodes > 1:
+        raise ConfigError('--overfit: one batch is for one device; set devices.count and .nodes 1')
+    return replace(
+        config,
+        batch_size=count,
+        epochs=None,
+        steps=config.steps or _OVERFIT_STEPS,
+        schedule=Schedule(),
+        ema=None,
+        validate=Validate(1, config.validate.metric, None),
+    )
+
+
+def _refuse_other(before: dict, now: dict, path: Path) -> None:
+    """Refuses to go on with settings that would make it another run.
+
+    Raises:
+        ConfigError: One differs.
+    """
+    old, new = dict(_flat(before)), dict(_flat(now))
+    for key in dict.fromkeys((*old, *new)):
+        if old.get(key) != new.get(key) and not key.startswith(_FREE):
+            raise ConfigError(
+                f'{key}: the run in {path} has {old.get(key)!r}, now it is {new.get(key)!r}: '
+                'resume with the same settings, or begin a new run with another --out'
+            )
+
+
+def _flat(value: Any, prefix: str = '') -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        pairs = [_flat(v, f'{prefix}.{k}' if prefix else str(k)) for k, v in value.items()]
+        return [pair for part in pairs for pair in part]
+    return [(prefix, value)]
+
+
+def _heed_signals(trainer: Trainer) -> None:
+    """Lets Ctrl-C and a polite kill end a run after its step, with its state saved."""
+    if trainer.fabric.world_size > 1:
+        # Processes would stop at different steps, and wait for each other for ever.
+        return
+
+    def stop(number: int, _: Any) -> None:
+        trainer.stop_asked = True
+        # The second time it ends at once.
+        signal.signal(number, signal.SIG_DFL)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+    except ValueError:
+        # Only the main thread may; called from another one, nobody presses keys.
+        pass
