@@ -278,6 +278,7 @@ class Trainer:
         counters = self.counters
         counters.epoch += 1
         counters.in_epoch = 0
+        self.objective.after_epoch(Progress(counters.step, self.steps, counters.epoch))
         means = self._epoch_meters.means()
         self._epoch_meters, self._window = Meters(), Meters()
         rate = learning_rate(

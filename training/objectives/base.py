@@ -61,6 +61,9 @@ class Objective(nn.Module, ABC):
     def after_step(self, progress: Progress) -> None:
         """Called after each step of the optimizer; e.g. moves a teacher."""
 
+    def after_epoch(self, progress: Progress) -> None:
+        """Called after each pass over the data, before validation."""
+
     @property
     def deployed(self) -> CrossViewModel:
         """The network to validate, save and run: a student's teacher may be better than it."""
