@@ -17,6 +17,7 @@ from geoloc_core.models.backbones.pretrained import (
     mute_extra_channels,
     read_state,
 )
+from geoloc_core.models.pretrained import pretrained_wanted
 
 BACKBONES = (*efficientnet.SCALES, 'vgg16')
 Triple = tuple[float, float, float]
@@ -58,7 +59,7 @@ def make_backbone(
         made, rename = net, efficientnet_names(efficientnet.block_counts(name))
     if in_channels > 3:
         mute_extra_channels(next(m for m in made.modules() if isinstance(m, nn.Conv2d)))
-    if weights is not None:
+    if weights is not None and pretrained_wanted():
         path = imagenet_file(name) if weights == 'imagenet' else weights
         load_into(made, read_state(path), rename, str(path))
     return cast(Backbone, make_circular(made)) if circular else made
