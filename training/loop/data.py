@@ -163,7 +163,7 @@ def training_batches(
 
 def validation_batches(
     data: Data, wanted: Wanted, batch_size: int, *,
-    root: Path | None, rank: int = 0, world: int = 1, pin: bool = False, limit: int | None = None,
+    root: Path | None, rank: int = 0, world: int = 1, pin: bool = False, mixed: bool = False,
 ) -> Iterable:  # fmt: skip
     """This process's share of the validation split, each sample once.
 
@@ -175,13 +175,15 @@ def validation_batches(
         rank: Of this process.
         world: Number of processes.
         pin: Batches in page-locked memory.
-        limit: Take so many samples, if the settings do not take fewer.
+        mixed: In an order that mixes places, for whoever looks at the first ones only.
 
     Raises:
         DataError: The split cannot be read, or is empty.
     """
     dataset, split = open_split(data, 'validation', root)
-    indices = chosen_indices(dataset, min(split.limit or len(dataset), limit or len(dataset)))
+    indices = chosen_indices(dataset, split.limit)
+    if mixed:
+        indices = np.random.default_rng(0).permutation(indices)
     share = indices[rank::world]
     batches: Batches = [
         [(0, int(i)) for i in share[start : start + batch_size]]
@@ -192,7 +194,7 @@ def validation_batches(
 
 
 def fixed_batch(data: Data, wanted: Wanted, count: int, root: Path | None) -> Any:
-    """The first samples of the training split as one batch, without augmentation.
+    """A few samples of the training split as one batch, without augmentation.
 
     Raises:
         DataError: The split cannot be read, or has fewer samples.

@@ -147,14 +147,7 @@ def _finish(trainer: Trainer, journal: Journal, options: Options) -> None:
             f'{config.validate.metric} than that of epoch {counters.best_epoch}'
         )
     if config.data.validation is not None and options.overfit is None:
-        wanted = Wanted(model)
-        batches = validation_batches(config.data, wanted, config.batch_size, root=options.root)
-        fit = fit_calibration(model, batches, trainer.fabric.device)
-        journal.say(fit.text)
-        facts['nll_before_calibration'] = fit.before
-        metrics = validate(_alone(trainer.fabric), model, batches)
-        facts |= metrics
-        journal.scalars('calibrated', metrics, counters.step)
+        facts |= _calibrated(trainer, journal, options)
     save_weights(folder / WEIGHTS, model, facts)
     summary = {
         **facts,
@@ -175,14 +168,18 @@ def _finish(trainer: Trainer, journal: Journal, options: Options) -> None:
     journal.say(f'weights: {folder / WEIGHTS}')
 
 
-def _alone(fabric: Fabric) -> Fabric:
-    """The same device and precision without the other processes."""
-    if fabric.world_size == 1:
-        return fabric
-    kind = fabric.device.type
-    index = fabric.device.index
-    devices: Any = 1 if index is None else [index]
-    return Fabric(accelerator=kind, devices=devices, precision=fabric.strategy.precision.precision)
+def _calibrated(trainer: Trainer, journal: Journal, options: Options) -> dict[str, float]:
+    """Fits the calibration; gives the figures of the whole validation split with it."""
+    fabric, config, model = trainer.fabric, trainer.config, trainer.deployed
+    wanted = Wanted(model)
+    few = validation_batches(config.data, wanted, config.batch_size, root=options.root, mixed=True)
+    with fabric.autocast():
+        fit = fit_calibration(model, few, fabric.device)
+    journal.say(fit.text)
+    batches = validation_batches(config.data, wanted, config.batch_size, root=options.root)
+    metrics = validate(fabric, model, batches, alone=True)
+    journal.scalars('calibrated', metrics, trainer.counters.step)
+    return {'nll_before_calibration': fit.before, **metrics}
 
 
 def _fabric(config: Config) -> Fabric:

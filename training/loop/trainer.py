@@ -196,7 +196,12 @@ class Trainer:
         counters.unreadable += len(batch.unreadable)
         if not len(batch):
             raise DataError(f'no sample of a batch can be read: {"; ".join(batch.unreadable)}')
-        tensors = batch.to(self.fabric.device).tensors
+        device = self.fabric.device
+        tensors = {
+            # Its metres need float64, which not every accelerator has.
+            name: t if name == 'frame' else t.to(device, non_blocking=True)
+            for name, t in batch.tensors.items()
+        }
         step = counters.step
         rate = learning_rate(self.config.optimizer, self.config.schedule, step, self.steps)
         for group in self._raw.param_groups:

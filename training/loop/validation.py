@@ -2,53 +2,47 @@
 """How good a network is on the validation split, by several processes together."""
 
 from collections.abc import Iterable
+import math
 
 from lightning_fabric import Fabric
 import numpy as np
 import torch
 
 from geoloc_core.models.base import CrossViewModel
-from geoloc_core.models.belief import negative_log_likelihood, peak_pose
-from training.objectives.base import run_model
+from training.loop.settings import METRICS
+from training.scoring import scored_batches, Scores
+
+# A yaw that is given is off by nothing but rounding, rad.
+_GIVEN_YAW = 1e-4
 
 
-@torch.no_grad()
-def validate(fabric: Fabric, model: CrossViewModel, batches: Iterable) -> dict[str, float]:
-    """Means over the split, the same on every process.
+def validate(
+    fabric: Fabric, model: CrossViewModel, batches: Iterable, *, alone: bool = False
+) -> dict[str, float]:
+    """Figures of the whole split, the same on every process.
 
     Args:
         fabric: Says device and precision.
-        model: To be judged; it is put into evaluation mode.
+        model: To be judged.
         batches: This process's share.
+        alone: The other processes are not asked for theirs.
+
+    Returns:
+        `METRICS`. The coverage is that of (x, y) where the yaw is given.
+
+    Raises:
+        DataError: Not one sample could be read.
     """
-    model.eval()
-    columns: dict[str, list] = {'position': [], 'yaw': [], 'nll': []}
-    for batch in batches:
-        if not len(batch):
-            continue
-        tensors = batch.to(fabric.device).tensors
-        with fabric.autocast():
-            outputs = run_model(model, tensors)
-        belief = model.belief(outputs)
-        pose = peak_pose(belief) if belief.pose is None else belief.pose
-        error = (pose - tensors['truth']).float()
-        yaw = torch.atan2(error[:, 2].sin(), error[:, 2].cos()).abs()
-        columns['position'].append(error[:, :2].norm(dim=1).cpu().numpy())
-        columns['yaw'].append(torch.rad2deg(yaw).cpu().numpy())
-        columns['nll'].append(negative_log_likelihood(belief, tensors['truth']).cpu().numpy())
-    shares = [{name: np.concatenate([*parts, []]) for name, parts in columns.items()}]
-    if fabric.world_size > 1:
-        shares = [shares[0]] * fabric.world_size
-        own = shares[fabric.global_rank]
-        torch.distributed.all_gather_object(shares, own)
-    whole = {name: np.concatenate([s[name] for s in shares]) for name in columns}
-    return {
-        'position_mean_m': float(whole['position'].mean()),
-        'position_median_m': float(np.median(whole['position'])),
-        'yaw_mean_deg': float(whole['yaw'].mean()),
-        'yaw_median_deg': float(np.median(whole['yaw'])),
-        'nll': float(whole['nll'].mean()),
-    }
+    with fabric.autocast():
+        parts = [part for _, _, part in scored_batches(model, batches, fabric.device)]
+    if fabric.world_size > 1 and not alone:
+        shares = [parts] * fabric.world_size
+        torch.distributed.all_gather_object(shares, parts)
+        parts = [part for share in shares for part in share]
+    scores = Scores.joined(parts)
+    given = bool(np.abs(scores.truth[:, 2]).max() < _GIVEN_YAW)
+    figures = scores.figures(2 if given else 3)
+    return {name: figures[name] for name in METRICS}
 
 
 def badness(metrics: dict[str, float], name: str) -> float:
@@ -56,4 +50,4 @@ def badness(metrics: dict[str, float], name: str) -> float:
     value = metrics[name]
     if name == 'coverage_95':
         value = abs(value - 0.95)
-    return value if np.isfinite(value) else float('inf')
+    return value if math.isfinite(value) else math.inf
