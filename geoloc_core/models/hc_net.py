@@ -93,6 +93,8 @@ class HcNet(CrossViewModel):
     middle: Tensor
     offset_m: Tensor
     yaw_bins: Tensor
+    belief_x: Tensor
+    belief_y: Tensor
 
     def __init__(self, settings: HcNetSettings) -> None:
         """Builds the network.
@@ -159,6 +161,8 @@ class HcNet(CrossViewModel):
             start = (patch - 1) / 2 + (corners - foot) * gsd / s.patch_gsd
         places = homography.project(homography.from_corners(start, *bev), cells)
         self.ahead_yaw = math.atan2(-float(ahead[1]), float(ahead[0]))
+        wide, high = s.patch_width // s.cell_px, s.patch_height // s.cell_px
+        cell_m = s.cell_px * s.patch_gsd
         # Row of the correlation that belongs to the middle, which may lie between cells.
         at = (middle + 0.5) / self.stride - 0.5
         weights = (tents(at[1], rows)[:, None] * tents(at[0], columns)).flatten()
@@ -169,6 +173,8 @@ class HcNet(CrossViewModel):
             ('line', torch.stack([foot, probe])),
             ('middle', weights),
             ('offset_m', offset),
+            ('belief_x', (torch.arange(wide) - (wide - 1) / 2) * cell_m),
+            ('belief_y', (torch.arange(high) - (high - 1) / 2) * -cell_m),
             ('yaw_bins', evenly_spaced_yaws(s.yaw_bins, s.half_yaw_deg)),
         ):
             self.register_buffer(name, value, persistent=False)
@@ -257,10 +263,9 @@ class HcNet(CrossViewModel):
         s: HcNetSettings = self.settings
         fitted = self.calibration
         cell_m = s.cell_px * s.patch_gsd
-        columns, rows = s.patch_width // s.cell_px, s.patch_height // s.cell_px
+        x, y = self.belief_x, self.belief_y
+        rows, columns = y.numel(), x.numel()
         match, xy, yaw = outputs['match'], outputs['positions'][:, -1], outputs['yaws'][:, -1]
-        x = (torch.arange(columns, device=xy.device) - (columns - 1) / 2) * cell_m
-        y = ((rows - 1) / 2 - torch.arange(rows, device=xy.device)) * cell_m
 
         # The heat map on the belief's cells: reading is separable, also when shifted.
         in_x = self.match_cells(torch.stack([x, torch.zeros_like(x)], -1)[None], yaw)[..., 0]
@@ -272,7 +277,7 @@ class HcNet(CrossViewModel):
 
         # Confidence: how many times likelier than elsewhere the heat map finds the pose.
         at_x = tents(_kept_inside(xy[:, 0] / cell_m + (columns - 1) / 2, columns), columns)
-        at_y = tents(_kept_inside((rows - 1) / 2 - xy[:, 1] / cell_m, rows), rows)
+        at_y = tents(_kept_inside(xy[:, 1] / -cell_m + (rows - 1) / 2, rows), rows)
         confidence = (at_y[:, None] @ log_heat @ at_x[:, :, None]).view(-1, 1, 1)
         confidence = confidence + math.log(rows * columns)
         trust = fitted['trust'] + fitted['trust_per_confidence'] * confidence
