@@ -285,7 +285,8 @@ def test_all_calibration_can_be_fitted_and_confidence_counts():
 
 
 def test_exported_graph_gives_the_same_volume():
-    assert_exports(small(iterations=2, levels=2))
+    # One backbone, and a short one: what is at stake is what comes after it.
+    assert_exports(small(iterations=2, siamese=True, tap='stage2'))
 
 
 @pytest.mark.slow

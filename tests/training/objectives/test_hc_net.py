@@ -2,6 +2,7 @@
 """HC-Net's losses by their formulas, what they teach in a minute, where labels come from."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from geoloc_core.models.registry import make_model
 from tests.models.fixtures import batch_of, rolled, samples, with_prior
 from tests.training.datasets import vigor_tree
 from training.datasets.vigor import Vigor
+from training.loop.settings import read_config
 from training.objectives.base import LOSS, Progress, run_model
 from training.objectives.hc_net import match_entropy, pose_errors
 from training.objectives.registry import make_objective
 from training.preparation import CrossViewPreparation
 
+RECIPES = Path(__file__).resolve().parents[3] / 'config' / 'train'
 TINY = {
     'view_width': 128,
     'view_height': 64,
@@ -147,6 +150,20 @@ def test_labels_from_gps_are_mercator_pixels(tmp_path, gsd):
         expected = np.array([right, -down]) * m + tile_xy - prior
         np.testing.assert_allclose(frame_truth[:2], expected, atol=1e-4)
         assert abs(right) > 5 and abs(down) > 5
+
+
+@pytest.mark.parametrize('name', ['hc_net', 'hc_net_kitti'])
+def test_published_recipes_can_be_built(name):
+    config = read_config(RECIPES / f'{name}.yaml')
+    model = make_model(config.system.name, config.system.settings)
+    objective = make_objective(config.objective.name, model, config.objective.settings)
+    weights = objective.settings
+    assert (weights.pose_weight, weights.match_weight, weights.decay) == (0.1, 1.0, 0.85)
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (3.5e-4, 5e-4)
+    if name == 'hc_net':
+        assert config.data.options['labels'] == 'gps'
+    else:
+        assert model.bird_eye(torch.rand(1, 3, 256, 1024)).shape == (1, 3, 512, 512)
 
 
 # ---- learning ----
