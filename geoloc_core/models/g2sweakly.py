@@ -17,6 +17,7 @@ Differences from the released code:
   built here, 4.80 M (two U-Nets of 2.40 M).
 """
 
+from collections.abc import Sequence
 import math
 
 import torch
@@ -27,12 +28,13 @@ from geoloc_core.models.backbones import make_backbone
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws, volume_from_parts
 from geoloc_core.models.feature_dpt import DptFeatures
-from geoloc_core.models.feature_unet import Levels, UNetFeatures
+from geoloc_core.models.feature_unet import UNetFeatures
 from geoloc_core.models.g2sweakly_settings import G2SWeaklySettings
 from geoloc_core.models.ground_projection import GroundProjection
-from geoloc_core.models.neural_optimizer import Look, RotationEstimator
+from geoloc_core.models.neural_optimizer import RotationEstimator
 from geoloc_core.models.pretrained import pretrained_wanted
 from geoloc_core.models.template_matching import best_xy, correlate, pooled_log_probability
+from geoloc_core.spec import CameraSpec, RasterSpec
 
 Features = UNetFeatures | DptFeatures
 
@@ -42,11 +44,14 @@ class G2SWeakly(CrossViewModel):
 
     `forward` gives for each level l of `settings.levels`: `similarity_l` (B, h, w), scores in
     [-1, 1] of places around the patch's middle, `cell_m(l)` apart; `patch_features_l`
-    (B, C, H, W); `template_l` (B, C, t, t'), features on the ground around the robot, axes as the patch's;
-    `template_mask_l` (B, 1, t, t'), how much of each cell is seen, 0..1; and `confidence_l`
-    (B, 1, t, t'), the mask times the network's confidence. `yaw` (B,) rad is the offset from the
-    prior that templates were turned by; with a rotation estimator `rotation_poses` (B, N, 3) are
-    its poses after each level.
+    (B, C, H, W); `template_l` (B, C, t, t'), features on the ground around the robot, axes as the
+    patch's; `template_mask_l` (B, 1, t, t'), how much of each cell is seen, 0..1; and
+    `confidence_l` (B, 1, t, t'), the mask times the network's confidence. `yaw` (B,) rad is the
+    offset from the prior that templates were turned by; with a rotation estimator
+    `rotation_poses` (B, N, 3) are its poses after each level.
+
+    The estimator has a feature network of its own for both pictures (`rotation_net`): it is
+    learned first, from the map alone, and then left as it is while the other learns to match.
 
     The belief is the softmax of the finest level's scores, and a von Mises about `yaw`.
     """
@@ -63,12 +68,11 @@ class G2SWeakly(CrossViewModel):
         """
         super().__init__(settings, settings.inputs)
         s = settings
-        levels = sorted({*s.levels, *(s.rotation_levels if s.rotation else ())})
         self.encoder: nn.Module | None = None
-        self.patch_net, self.view_net = self._networks(levels)
+        self.patch_net, self.view_net = self._networks()
         sizes = self.patch_net.map_sizes(s.patch_height, s.patch_width)
-        self._cells = {k: s.side_m[0] / sizes[k][1] for k in levels}
-        for k in levels:
+        self._cells = {k: s.side_m[0] / sizes[k][1] for k in s.levels}
+        for k in s.levels:
             if not math.isclose(self._cells[k], s.side_m[1] / sizes[k][0], rel_tol=1e-6):
                 raise ConfigError(
                     f'g2sweakly: a patch of {s.patch_width} x {s.patch_height} px has cells that '
@@ -83,21 +87,38 @@ class G2SWeakly(CrossViewModel):
             rows, columns = (int(side * s.template_share) for side in sizes[k])
             self.ground[str(k)] = GroundProjection((rows, columns), self._cells[k], camera, view)
         self.rotation: RotationEstimator | None = None
+        self.rotation_net: UNetFeatures | None = None
         self.surroundings = nn.ModuleDict()
         if s.rotation:
-            channels = {k: self.patch_net.channels[k] for k in s.rotation_levels}
-            self.rotation = RotationEstimator(channels, s.side_m, s.shift_m, s.rotation_deg)
-            for k in s.rotation_levels:
-                self.surroundings[str(k)] = GroundProjection(
-                    sizes[k], self._cells[k], camera, view
-                )
+            self._add_rotation(camera, view)
         yaws = evenly_spaced_yaws(s.yaw_bins, s.half_yaw_deg)
         self.register_buffer('yaw_bins', yaws, persistent=False)
         # The weak loss counts distances 2 - 2 S ten times: 20 S.
         self.calibration['log_temperature'] = nn.Parameter(torch.tensor(1 / 20).log())
         self.calibration['log_kappa'] = nn.Parameter(torch.tensor(math.degrees(1.0) ** 2).log())
 
-    def _networks(self, levels: list[int]) -> tuple[Features, Features]:
+    def _unet(self, levels: Sequence[int], circular: bool, confidence: bool) -> UNetFeatures:
+        s: G2SWeaklySettings = self.settings
+        return UNetFeatures(
+            s.backbone,
+            levels,
+            s.widths,
+            weights=s.weights if pretrained_wanted() else None,
+            deepest=s.deepest,
+            circular=circular,
+            confidence=confidence,
+        )
+
+    def _add_rotation(self, camera: CameraSpec, view: RasterSpec) -> None:
+        s: G2SWeaklySettings = self.settings
+        net = self._unet(s.rotation_levels, circular=False, confidence=False)
+        self.rotation_net = net
+        self.rotation = RotationEstimator(net.channels, s.side_m, s.shift_m, s.rotation_deg)
+        for k, size in net.map_sizes(s.patch_height, s.patch_width).items():
+            cell_m = s.side_m[0] / size[1]
+            self.surroundings[str(k)] = GroundProjection(size, cell_m, camera, view)
+
+    def _networks(self) -> tuple[Features, Features]:
         """Of patch and view; one and the same if shared."""
         s: G2SWeaklySettings = self.settings
         circular = s.circular and s.camera == 'equirectangular'
@@ -106,38 +127,28 @@ class G2SWeakly(CrossViewModel):
                 'g2sweakly: a shared network cannot wrap columns for one picture and not for the '
                 'other: set circular: false or shared: false'
             )
-        weights = s.weights if pretrained_wanted() else None
         if s.transformer:
+            weights = s.weights if pretrained_wanted() else None
             encoder = make_backbone(s.backbone, weights=weights)
             self.encoder = encoder.requires_grad_(False)
-            of_patch: Features = DptFeatures(encoder, levels, s.widths, width=s.dpt_width)
+            of_patch: Features = DptFeatures(encoder, s.levels, s.widths, width=s.dpt_width)
             if s.shared:
                 return of_patch, of_patch
             return of_patch, DptFeatures(
-                encoder, levels, s.widths, width=s.dpt_width, circular=circular
-            )
-
-        def unet(wrap: bool, confidence: bool) -> UNetFeatures:
-            return UNetFeatures(
-                s.backbone,
-                levels,
-                s.widths,
-                weights=weights,
-                deepest=s.deepest,
-                circular=wrap,
-                confidence=confidence,
+                encoder, s.levels, s.widths, width=s.dpt_width, circular=circular
             )
 
         if s.shared:
-            both = unet(False, s.confidence)
+            both = self._unet(s.levels, False, s.confidence)
             return both, both
-        return unet(False, False), unet(circular, s.confidence)
+        return self._unet(s.levels, False, False), self._unet(s.levels, circular, s.confidence)
 
     def train(self, mode: bool = True) -> 'G2SWeakly':
-        """As any module; a frozen encoder always predicts."""
+        """As any module; what is frozen always predicts, statistics of its layers included."""
         super().train(mode)
-        if self.encoder is not None:
-            self.encoder.eval()
+        for part in (self.encoder, self.rotation_net, self.rotation):
+            if part is not None and not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         return self
 
     def cell_m(self, level: int) -> float:
@@ -166,9 +177,10 @@ class G2SWeakly(CrossViewModel):
         on_view, trust = self.view_net(view)
         out: Outputs = {}
         if yaw is None and self.rotation is not None:
-            poses = self.rotation(on_patch, self._look(on_view, view_feature_mask))
+            poses = self._rotation_poses(view, patch, view_feature_mask)
             out['rotation_poses'] = poses
-            yaw = poses[:, -1, 2]
+            # Matching learns where, not which way: published as two stages.
+            yaw = poses[:, -1, 2].detach()
         if yaw is None:
             yaw = view.new_zeros(view.shape[0], dtype=torch.float32)
         out['yaw'] = yaw
@@ -188,7 +200,10 @@ class G2SWeakly(CrossViewModel):
             out[f'similarity_{k}'] = correlate(on_patch[k], template, confidence)
         return out
 
-    def _look(self, on_view: Levels, view_mask: Tensor | None) -> Look:
+    def _rotation_poses(self, view: Tensor, patch: Tensor, view_mask: Tensor | None) -> Tensor:
+        assert self.rotation is not None and self.rotation_net is not None
+        on_view = self.rotation_net(view)[0]
+
         def look(level: int) -> tuple[Tensor, Tensor]:
             ground = self.surroundings[str(level)]
             seen, mask = ground(on_view[level])
@@ -196,7 +211,8 @@ class G2SWeakly(CrossViewModel):
                 mask = mask * ground(view_mask)[0]
             return seen, mask
 
-        return look
+        poses: Tensor = self.rotation(self.rotation_net(patch)[0], look)
+        return poses
 
     def belief(self, outputs: Outputs) -> Belief:
         """See `CrossViewModel.belief`; the pose is the highest cell of the finest level."""

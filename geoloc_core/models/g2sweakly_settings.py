@@ -93,6 +93,11 @@ class G2SWeaklySettings:
                 'g2sweakly: rotation learns from the map what a pinhole sees of it and does not '
                 "carry over to panoramas: set rotation: false, or use system 'geodistill'"
             )
+        if self.rotation and self.transformer:
+            raise ConfigError(
+                f'g2sweakly: rotation learns a network of its own from the map, {self.backbone} '
+                'is frozen: use vgg16 or an EfficientNet'
+            )
         levels = (*self.levels, *(self.rotation_levels if self.rotation else ()))
         if not self.levels or not set(levels) <= {0, 1, 2, 3} or len(self.widths) != 4:
             raise ConfigError(
