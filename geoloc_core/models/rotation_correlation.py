@@ -76,6 +76,16 @@ def correlate_rotations(
     _check(patch, size, side, normalisation, method)
     if method == 'auto':
         method = _graph_method(side, size) if torch.compiler.is_exporting() else 'fft'
+    most = _yaws_at_once(template, side, size)
+    if yaws.shape[-1] > most and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
+        parts = [
+            correlate_rotations(
+                template, template_mask, patch, part, patch_mask=patch_mask,
+                normalisation=normalisation, size=size, canvas=side, method=method,
+            )
+            for part in yaws.split(most, dim=-1)
+        ]  # fmt: skip
+        return torch.cat(parts, dim=1)
     # Half precision has too few digits for sums over thousands of cells.
     with torch.autocast(patch.device.type, enabled=False):
         known = patch.new_ones(1, 1, *patch.shape[-2:]) if patch_mask is None else patch_mask
@@ -233,6 +243,12 @@ def _tables(period: int, frequencies: int, like: Tensor) -> tuple[Tensor, Tensor
     # The remainder first: float32 would lose digits of large angles.
     angle = (f * n).remainder(period).to(like.dtype) * (2 * math.pi / period)
     return angle.cos(), angle.sin()
+
+
+def _yaws_at_once(template: Tensor, side: int, size: tuple[int, int]) -> int:
+    """As many as have spectra of about a quarter of a gigabyte; gradients need all at once."""
+    cells = (size[0] + side - 1) * (size[1] + side - 1)
+    return max(1, 2**26 // (template.shape[0] * template.shape[1] * cells))
 
 
 def _graph_method(side: int, size: tuple[int, int]) -> str:
