@@ -27,8 +27,19 @@ class Meters:
         """
         # Not in place: `values` may be shared with another meter.
         before = self._sums.get(names)
-        self._sums[names] = values if before is None else before + values
+        self._sums[names] = values.clone() if before is None else before + values
         self._counts[names] = self._counts.get(names, 0) + 1
+
+    def share(self, world: int) -> None:
+        """Makes the sums those of all processes (their mean), which must all call this.
+
+        Args:
+            world: Number of processes.
+        """
+        if world > 1:
+            for values in self._sums.values():
+                torch.distributed.all_reduce(values)
+                values /= world
 
     def means(self) -> dict[str, float]:
         """Name -> mean; this waits for the device."""

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run from its settings to its weights: builds everything, trains, calibrates, sums up."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 import signal
+import threading
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -122,8 +125,8 @@ def _carried_out(trainer: Trainer, journal: Journal, *, resumed: bool, options: 
         journal.say(f'goes on after step {counters.step} (epoch {counters.epoch})')
     elif options.resume:
         journal.say(f'there is no {STATE} in {options.folder} yet: a new run')
-    _heed_signals(trainer)
-    trainer.run(journal)
+    with _heeding_signals(trainer):
+        trainer.run(journal)
     if not trainer.finished:
         journal.say(f'stopped after step {counters.step}; --resume goes on from there')
         return 130
@@ -283,20 +286,23 @@ def _flat(value: Any, prefix: str = '') -> list[tuple[str, Any]]:
     return [(prefix, value)]
 
 
-def _heed_signals(trainer: Trainer) -> None:
+@contextmanager
+def _heeding_signals(trainer: Trainer) -> Iterator[None]:
     """Lets Ctrl-C and a polite kill end a run after its step, with its state saved."""
-    if trainer.fabric.world_size > 1:
-        # Processes would stop at different steps, and wait for each other for ever.
-        return
 
     def stop(number: int, _: Any) -> None:
         trainer.stop_asked = True
         # The second time it ends at once.
         signal.signal(number, signal.SIG_DFL)
 
+    # Of many processes each would stop at another step, and wait for the others for ever; and
+    # only the main thread may say what a signal does.
+    heeded = trainer.fabric.world_size == 1
+    heeded = heeded and threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if heeded else ()
+    before = [(number, signal.signal(number, stop)) for number in numbers]
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
-    except ValueError:
-        # Only the main thread may; called from another one, nobody presses keys.
-        pass
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

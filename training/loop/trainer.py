@@ -274,6 +274,7 @@ class Trainer:
 
     def _read(self, journal: Journal, rate: float) -> dict[str, float]:
         """Running means of the steps since the last reading."""
+        self._window.share(self.fabric.world_size)
         shown = self._window.means()
         self._window = Meters()
         journal.scalars('train', {**shown, 'lr': rate}, self.counters.step)
@@ -284,6 +285,7 @@ class Trainer:
         counters.epoch += 1
         counters.in_epoch = 0
         self.objective.after_epoch(Progress(counters.step, self.steps, counters.epoch))
+        self._epoch_meters.share(self.fabric.world_size)
         means = self._epoch_meters.means()
         self._epoch_meters, self._window = Meters(), Meters()
         rate = learning_rate(
@@ -333,6 +335,8 @@ class Trainer:
     def save(self) -> None:
         """Writes the state; only a good one."""
         self._check()
+        for meters in (self._epoch_meters, self._window):
+            meters.share(self.fabric.world_size)
         if not self.fabric.is_global_zero:
             return
         state = {
