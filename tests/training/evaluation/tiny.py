@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network too small to be good, and one that answers what it is told to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import sys
 
 import torch
 from torch import nn
 
 from geoloc_core.models.base import CrossViewModel
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws
+from geoloc_core.models.registry import MODELS
 from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
+from tests.models.fixtures import samples
+from training.datasets.base import AbstractDataset, UnreadableError
+from training.datasets.registry import READERS
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -25,7 +30,7 @@ class TinySettings:
 class Tiny(CrossViewModel):
     """Compares the mean colour of the view with that of each place; the yaw it cannot know."""
 
-    NAME = 'tiny'
+    NAME = 'tiny_judged'
     Settings = TinySettings
 
     def __init__(self, settings=None):
@@ -93,3 +98,42 @@ class Told(Tiny):
             + (turn / self.std[2])[..., None, None] ** 2
         )
         return Belief(logits, s.cell_m, yaws, s.half_yaw_deg >= 180, pose)
+
+
+def install():
+    """Makes the network and a data set of the fixtures' samples known by name."""
+    MODELS['tiny_judged'] = ('tiny_judged', 'Tiny')
+    READERS['eight'] = ('eight', 'Eight')
+    here = sys.modules[__name__]
+    sys.modules['geoloc_core.models.tiny_judged'] = here
+    sys.modules['training.datasets.eight'] = here
+
+
+class Eight(AbstractDataset):
+    """The fixtures' samples; 'empty' has none, and of 'torn' the first cannot be read."""
+
+    NAME = 'eight'
+    LAYOUT = 'any folder'
+    SPLITS = ('train', 'test', 'empty', 'torn')
+
+    @classmethod
+    def recognises(cls, root):
+        return False
+
+    @property
+    def keys(self):
+        every = [f'{self.split} {i}' for i in range(8)]
+        return {'train': every[:3], 'test': every[3:], 'empty': [], 'torn': every[:2]}[self.split]
+
+    @property
+    def protocol(self):
+        return None
+
+    def files(self, index):
+        return ()
+
+    def sample(self, index, epoch=0):
+        if self.split == 'torn' and index == 0:
+            raise UnreadableError(self.root / 'a.jpg', 'a whole picture')
+        number = int(self.keys[index].split()[1])
+        return replace(samples()[number], key=self.keys[index])

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Judging trained networks: protocols by name, tables, curves, and published figures beside."""
