@@ -116,7 +116,7 @@ class Ccvpe(CrossViewModel):
         outputs: Outputs = {}
         x = self.cells(maps[-1])
         for level, descriptor in enumerate(descriptors):
-            x = F.normalize(x, dim=1)
+            x = F.normalize(x.float(), dim=1)
             scores = self.match(descriptor, x, descriptor_mask)
             outputs[f'scores_{level}'] = scores
             if level == 0:

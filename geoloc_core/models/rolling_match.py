@@ -89,11 +89,16 @@ class RollingMatch(nn.Module):
             mask: (B, view_columns) how much each column of the view counts, or None for fully.
                 Columns that do not count are left out on the map's side, too.
         """
+        with torch.autocast(cells.device.type, enabled=False):
+            return self._similarities(
+                descriptor.float(), cells.float(), None if mask is None else mask.float()
+            )
+
+    def _similarities(self, view: Tensor, cells: Tensor, mask: Tensor | None) -> Tensor:
         batch, _, height, width = cells.shape
-        cells = cells.float().flatten(2)
-        view = descriptor.float()
+        cells = cells.flatten(2)
         if mask is not None:
-            view = view * mask[..., None].float()
+            view = view * mask[..., None]
         view = view / view.flatten(1).norm(dim=1).clamp_min(_EPS)[:, None, None]
         products = torch.bmm(self._turned(view).flatten(2), cells)
         if mask is None and self.view_columns == self.columns:
@@ -101,7 +106,7 @@ class RollingMatch(nn.Module):
             return products.view(batch, -1, height, width)
         if mask is None:
             mask = view.new_ones(1, self.view_columns)
-        seen = self._turned(mask.float()[..., None])[..., 0] ** 2
+        seen = self._turned(mask[..., None])[..., 0] ** 2
         of_columns = cells.square().view(batch, self.columns, -1, height * width).sum(dim=2)
         lengths = torch.matmul(seen, of_columns).clamp_min(_EPS**2).sqrt()
         return (products / lengths).view(batch, -1, height, width)
