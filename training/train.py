@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     # Imported here, so that --help answers at once.
     from geoloc_core.errors import GeolocError
-    from training.loop.run import Options, train
+    from training.loop.run import Options, told, train
     from training.loop.settings import read_config
 
     settings = list(args.settings)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = read_config(args.config, tuple(settings))
         return train(config, Options(folder, args.data, args.resume, args.overfit))
     except (GeolocError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {told(error, folder)}', file=sys.stderr)
         return 1
 
 

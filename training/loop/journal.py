@@ -2,6 +2,7 @@
 """What a run shows and leaves behind: log.txt, metrics.csv, TensorBoard, a bar with time left."""
 
 from collections.abc import Mapping
+import contextlib
 import csv
 from datetime import timedelta
 import importlib.metadata
@@ -69,6 +70,15 @@ class Journal:
             return
         tqdm.write(text, file=sys.stdout)
         sys.stdout.flush()
+        self._log(text)
+
+    def note(self, text: str) -> None:
+        """A line in log.txt alone, if there is room for it."""
+        if self._active:
+            with contextlib.suppress(OSError):
+                self._log(text)
+
+    def _log(self, text: str) -> None:
         with (self.folder / 'log.txt').open('a', encoding='utf-8') as file:
             file.write(f'{time.strftime("%Y-%m-%d %H:%M:%S")} {text}\n')
 

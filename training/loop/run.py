@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 import torch
 from torch import nn
 
-from geoloc_core.errors import ConfigError
+from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_core.models.base import CrossViewModel, parameter_count
 from geoloc_core.models.registry import make_model
 from geoloc_core.models.weights import load_into, save_weights
@@ -105,8 +105,30 @@ def train(config: Config, options: Options) -> int:
     )
     try:
         return _carried_out(trainer, journal, resumed=state is not None, options=options)
+    except (GeolocError, OSError) as error:
+        journal.note(f'error: {told(error, options.folder)}')
+        raise
     finally:
         journal.close()
+
+
+def told(error: Exception, folder: Path) -> str:
+    """An error as a person is told of it.
+
+    Args:
+        error: Whatever ended a run.
+        folder: Of the run.
+    """
+    text = str(error)
+    if 'DataLoader worker process' in text:
+        # Workers send the whole traceback along; its last line is what was said.
+        text = text.strip().splitlines()[-1].partition(': ')[2]
+    if isinstance(error, OSError) and (folder / STATE).exists():
+        text += (
+            f'. The last good state, {folder / STATE}, is whole: set right what is said here (make '
+            'room where the disk is full), then go on with --resume'
+        )
+    return text
 
 
 def _carried_out(trainer: Trainer, journal: Journal, *, resumed: bool, options: Options) -> int:
