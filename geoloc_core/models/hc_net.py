@@ -38,7 +38,7 @@ _PROBE = 1 / 8
 
 
 class CornerUpdate(nn.Module):
-    """Correlations around each cell -> a move of the four corners (HC-Net, section 3.3)."""
+    """Correlations around each cell -> a move of the four corners."""
 
     def __init__(self, channels: int, width: int, cells: tuple[int, int]) -> None:
         """Builds the network.
@@ -262,6 +262,10 @@ class HcNet(CrossViewModel):
 
     def belief(self, outputs: Outputs) -> Belief:
         """See `CrossViewModel` and the class."""
+        with full_precision(outputs['match']):
+            return self._belief(outputs)
+
+    def _belief(self, outputs: Outputs) -> Belief:
         s: HcNetSettings = self.settings
         fitted = self.calibration
         cell_m = s.cell_px * s.patch_gsd
@@ -277,10 +281,12 @@ class HcNet(CrossViewModel):
         heat = (down @ match @ across.transpose(1, 2)) * (-fitted['log_temperature']).exp()
         log_heat = _normalised(heat)
 
-        # Confidence: how many times likelier than elsewhere the heat map finds the pose.
-        at_x = tents(_kept_inside(xy[:, 0] / cell_m + (columns - 1) / 2, columns), columns)
-        at_y = tents(_kept_inside(xy[:, 1] / -cell_m + (rows - 1) / 2, rows), rows)
-        confidence = (at_y[:, None] @ log_heat @ at_x[:, :, None]).view(-1, 1, 1)
+        # Confidence: how many times likelier than elsewhere the heat map finds the pose (or the
+        # nearest place on the patch).
+        at_x = (xy[:, 0] / cell_m + (columns - 1) / 2).clamp(0.0, columns - 1.0)
+        at_y = (xy[:, 1] / -cell_m + (rows - 1) / 2).clamp(0.0, rows - 1.0)
+        across, down = tents(at_x, columns), tents(at_y, rows)
+        confidence = (down[:, None] @ log_heat @ across[:, :, None]).view(-1, 1, 1)
         confidence = confidence + math.log(rows * columns)
         trust = fitted['trust'] + fitted['trust_per_confidence'] * confidence
 

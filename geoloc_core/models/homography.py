@@ -3,7 +3,7 @@
 
 Solving the usual 8 x 8 linear system is exact too, but cannot be exported to ONNX. A rectangle's
 corners allow the direct solution of Heckbert ("Fundamentals of Texture Mapping and Image
-Warping", 1989, section 2.2.3): a few products and one division.
+Warping", 1989, square to quadrilateral): a few products and one division.
 """
 
 import torch

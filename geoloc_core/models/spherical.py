@@ -2,8 +2,8 @@
 """Pictures -> bird's-eye views inside a network: panoramas by a sphere, front views by a plane.
 
 HC-Net (Wang et al., "Fine-Grained Cross-View Geo-Localization Using a Correlation-Aware Homography
-Estimator", NeurIPS 2023) lays a panorama on a tangent plane under the camera (section 3.2), and a
-front view on the ground by the homography between two planes (appendix A.2). Both are fixed linear
+Estimator", NeurIPS 2023) lays a panorama on a tangent plane under the camera, and a front view on
+the ground by the homography between two planes (appendix A.2). Both are fixed linear
 maps of the picture's pixels, so gradients pass through; their tables are made once.
 
 Convention: integer coordinates are pixel centres; samples are bilinear. A bird's-eye view made of

@@ -281,6 +281,16 @@ def test_all_calibration_can_be_fitted_and_confidence_counts():
     assert at_pose((2, 4)) > at_pose((5, 0))
 
 
+def test_a_pose_off_the_patch_is_not_taken_for_a_sure_one():
+    model = small()
+    nn.init.constant_(model.calibration['trust_per_confidence'], 1.0)
+    belief = model.belief(outputs_at(model, 500.0, 0.0, 0.0, hot=(1, 1)))
+    places = belief.log_prob().exp().sum(dim=1)[0]
+    # The hot cell is two of the belief's wide.
+    assert places[2:4, 2:4].sum() > 0.5
+    assert places[:, -1].sum() < 0.1
+
+
 # ---- export and errors ----
 
 

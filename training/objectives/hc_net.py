@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What HC-Net learns by: pose after every iteration, and correlation at the true place.
 
-Wang et al., NeurIPS 2023, section 3.4. Labels are GPS positions brought to pixels by Web Mercator
+Wang et al., NeurIPS 2023. Labels are GPS positions brought to pixels by Web Mercator
 ("label correction"), which is the data reader's affair (VIGOR: `labels: gps`).
 """
 
