@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 JOINT = ((1.0, 5.0), (3.0, 10.0), (5.0, 20.0))
 CED_MAX_M = 25.0
 CED_POINTS = 250
+_REJECT_POINTS = 1000
 
 
 def position_figures(error_xy: ArrayLike, truth_yaw: ArrayLike) -> dict[str, float]:
@@ -127,14 +128,17 @@ def reject_curve(error: ArrayLike, doubt: ArrayLike) -> tuple[Array, Array, Arra
         doubt: (N,) larger = less sure; NaN is refused first.
 
     Returns:
-        Share kept (N,), 1/N .. 1, and the mean (N,) and the median (N,) error of those kept.
+        Share kept (M,), up to 1, and mean (M,) and median (M,) error of those kept; M is N, or a
+        thousand if there are more.
     """
     errors = np.asarray(error, dtype=np.float64)
     doubts = np.asarray(doubt, dtype=np.float64)
-    kept = errors[np.argsort(np.where(np.isnan(doubts), np.inf, doubts), kind='stable')]
-    count = np.arange(1, len(kept) + 1)
-    medians = np.array([np.median(kept[:n]) for n in count]) if len(kept) else kept
-    return count / max(len(kept), 1), np.cumsum(kept) / count, medians
+    order = np.argsort(np.where(np.isnan(doubts), np.inf, doubts), kind='stable')
+    sure_first = errors[order]
+    total = len(sure_first)
+    count = np.unique(np.linspace(min(1, total), total, min(total, _REJECT_POINTS)).astype(int))
+    medians = np.array([np.median(sure_first[:n]) for n in count])
+    return count / max(total, 1), np.cumsum(sure_first)[count - 1] / count, medians
 
 
 def reliability_curve(nees: ArrayLike, dof: int, points: int = 101) -> tuple[Array, Array]:
