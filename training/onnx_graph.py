@@ -8,12 +8,12 @@ import logging
 import warnings
 
 import numpy as np
+import onnx
 import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import BundleError
 from geoloc_core.models.base import CrossViewModel
-from geoloc_core.models.belief import evenly_spaced_yaws
 
 # The first with grid_sample as torch means it; what TensorRT-RTX and onnxruntime read.
 OPSET = 20
@@ -24,8 +24,8 @@ YAWS = 'yaws'
 def takes_yaws(model: CrossViewModel) -> bool:
     """Whether a network scores whatever yaws it is asked for.
 
-    Such a network has `takes_yaws = True`, a keyword `yaws` (K,) rad of `forward`, absent for its
-    own bins, and settings `yaw_bins` and `half_yaw_deg` that name those.
+    Such a network has `takes_yaws = True` and a keyword `yaws` (K,) rad of `forward`, absent for
+    its own bins.
     """
     return bool(getattr(model, 'takes_yaws', False))
 
@@ -43,6 +43,12 @@ class LogitsOf(nn.Module):
         """(B, K, h, w) logits; `extra` in the order of `names`."""
         outputs = self.model(view, patch, **dict(zip(self.names, extra, strict=True)))
         return self.model.belief(outputs).logits
+
+
+def own_yaws(model: CrossViewModel, view: Tensor, patch: Tensor) -> Tensor:
+    """(K,) rad: the bins that a network answers on by itself."""
+    with predicting(model):
+        return model.belief(model(view, patch)).yaws.float()
 
 
 def random_inputs(
@@ -64,8 +70,8 @@ def random_inputs(
             arrays[raster.name][:, 3] = 1.0
     arrays.update(extras or {})
     if takes_yaws(model) and YAWS not in arrays:
-        settings = model.settings
-        arrays[YAWS] = evenly_spaced_yaws(settings.yaw_bins, settings.half_yaw_deg)
+        names = model.inputs.view.name, model.inputs.patch.name
+        arrays[YAWS] = own_yaws(model, *(arrays[name] for name in names))
     return arrays
 
 
@@ -108,8 +114,20 @@ def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> bytes:
                 f'{model.NAME} cannot be turned into an ONNX graph: {str(error)[:2000]}'
             ) from error
     assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
+    content: bytes = _without_notes(program.model_proto).SerializeToString()
     return content
+
+
+def _without_notes(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The exporter notes where each operation came from, with paths of the machine it ran on."""
+    values = (graph.graph.input, graph.graph.output, graph.graph.value_info)
+    for part in (graph.graph, *graph.graph.node, *(v for group in values for v in group)):
+        del part.metadata_props[:]
+        part.doc_string = ''
+    del graph.metadata_props[:]
+    # Shapes of what flows inside are found anew by every runtime.
+    del graph.graph.value_info[:]
+    return graph
 
 
 def eager_logits(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> np.ndarray:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles: what is written answers like the network; what does not is not written."""
+
+from dataclasses import dataclass, replace
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from geoloc_core.errors import BundleError, ConfigError, DataError
+from geoloc_core.geometry import se3
+from geoloc_core.models.belief import Belief, evenly_spaced_yaws, peak_pose
+from geoloc_core.models.weights import save_weights
+from geoloc_core.runtime.bundle import load_bundle
+from geoloc_core.sources.matcher import Attitude
+from geoloc_core.sources.model_matcher import ModelMatcher
+from tests.models.fixtures import batch_of, samples
+from tests.training.evaluation import tiny
+from training import export, exporting
+from training.objectives.base import run_model
+from training.onnx_graph import random_inputs
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _tiny_is_known():
+    tiny.install()
+
+
+@dataclass(frozen=True)
+class AnyYawSettings:
+    half_yaw_deg: float = 60.0
+    yaw_bins: int = 5
+
+
+class AnyYaw(tiny.Tiny):
+    """Scores the yaws that it is asked for, and has a layer that trains otherwise than it runs."""
+
+    NAME = 'any_yaw'
+    Settings = AnyYawSettings
+    takes_yaws = True
+
+    def __init__(self):
+        super().__init__()
+        self.settings = AnyYawSettings()
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, view, patch, yaws=None):
+        if yaws is None:
+            yaws = evenly_spaced_yaws(self.settings.yaw_bins, self.settings.half_yaw_deg)
+        about = self.norm(self.view_net(view)).mean(dim=(2, 3))
+        place = nn.functional.avg_pool2d(self.patch_net(patch), 2)
+        heat = (place * about[:, :, None, None]).sum(dim=1)
+        return {'scores': heat[:, None] * yaws.cos()[None, :, None, None], 'yaws': yaws}
+
+    def belief(self, outputs):
+        return Belief(outputs['scores'], 2.0, outputs['yaws'], False)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    model = tiny.Tiny()
+    with torch.no_grad():
+        model.calibration['log_temperature'].fill_(-1.0)
+    path = tmp_path_factory.mktemp('run') / 'model.safetensors'
+    save_weights(path, model)
+    return path, model.eval()
+
+
+@pytest.fixture(scope='module')
+def exported(weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('bundles') / 'tiny'
+    arguments = [
+        str(weights[0]), '--out', str(folder), '--data', str(folder.parent), '--reader', 'eight',
+        '--samples', '3',
+    ]  # fmt: skip
+    assert export.main(arguments) == 0
+    return folder, arguments
+
+
+def test_bundle_answers_like_the_network_on_a_robot(weights, exported):
+    bundle = load_bundle(exported[0])
+    assert bundle.spec.system == 'tiny_judged' and bundle.spec.inputs == weights[1].inputs
+    assert (bundle.spec.output.temperature, bundle.spec.output.yaw_half_range_deg) == (1.0, 180.0)
+    sample = samples(1)[0]
+    result = ModelMatcher(bundle).log_likelihood(
+        sample.view, Attitude(0.0, 0.0), sample.patch, sample.prior
+    )
+    with torch.no_grad():
+        belief = weights[1].belief(run_model(weights[1], batch_of(weights[1], [sample])))
+    # The robot's path and the training path share no line of torch.
+    wanted = belief.logits[0].numpy()
+    assert np.abs(result.log_likelihood - wanted).max() < 1e-3 * np.ptp(wanted)
+    # And its peak is the same place in the map.
+    k, v, u = np.unravel_index(result.log_likelihood.argmax(), result.log_likelihood.shape)
+    place = result.grid.xy_from_uv((u, v))
+    prior = se3.planar(sample.prior.T_map_base)
+    peak = peak_pose(belief)[0].numpy()
+    assert np.abs(place - prior[:2] - peak[:2]).max() < belief.cell_m
+    assert abs(math.remainder(result.yaws[k] - prior[2] - peak[2], 2 * math.pi)) < belief.yaw_step
+
+
+def test_nothing_of_the_machine_is_in_it(exported):
+    content = (exported[0] / 'model.onnx').read_bytes()
+    assert b'.py' not in content and b'site-packages' not in content
+    assert set(json.loads((exported[0] / 'model.json').read_text())) >= {'sha256', 'licence'}
+
+
+def test_a_bundle_is_replaced_only_when_told(exported, capsys):
+    assert export.main(exported[1]) == 1
+    assert 'say --overwrite' in capsys.readouterr().err
+
+
+def test_any_number_of_yaws():
+    torch.manual_seed(0)
+    model = AnyYaw().train()
+    bundle, parity = exporting.make_bundle(model, exporting.noise(model, 2))
+    assert bundle.spec.output.yaw_input == 'yaws' and bundle.spec.output.yaw_bins == 5
+    assert bundle.spec.output.yaw_half_range_deg == 60.0
+    # Each sample on its own bins and on other ones; the network is left as it was.
+    assert parity.samples == 4 and model.norm.training
+
+
+def test_difference_over_tolerance_is_refused(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = tiny.Tiny()
+    graph = exporting.to_onnx(model, random_inputs(model))
+    with torch.no_grad():
+        model.view_net.weight.add_(0.01)
+    monkeypatch.setattr(exporting, 'to_onnx', lambda *_: graph)
+    with pytest.raises(
+        BundleError, match=r'does not answer like the network .*nothing is written'
+    ):
+        exporting.make_bundle(model, exporting.noise(model, 1))
+
+
+def test_what_a_specification_cannot_say_is_refused():
+    model = tiny.Tiny(tiny.TinySettings(half_yaw_deg=30.0))
+    honest = model.belief
+    model.belief = lambda outputs: replace(honest(outputs), yaws=torch.linspace(-0.2, 0.4, 8))
+    with pytest.raises(BundleError, match=r'-0.2000 to 0.4000 rad .* not spread evenly'):
+        exporting.output_spec(model, random_inputs(model))
+
+
+def test_inputs_that_robots_lack_are_refused():
+    model = tiny.Tiny()
+    model.EXTRA_INPUTS = ('patch_classes',)
+    with pytest.raises(BundleError, match='patch_classes, which a robot does not have'):
+        exporting.make_bundle(model, [])
+
+
+def test_no_samples_is_an_error():
+    model = tiny.Tiny()
+    with pytest.raises(DataError, match='no samples'):
+        exporting.compare(model, None, [])
+
+
+def test_sample_that_cannot_be_read_is_left_out(tmp_path):
+    model = tiny.Tiny()
+    assert len(list(exporting.from_data(model, 'eight', tmp_path, 'torn', 9))) == 1
+
+
+@pytest.mark.parametrize(
+    ('more', 'words'),
+    [
+        ((), r'say --data DIR \(and --reader\), or --noise'),
+        (('--noise', '--data', 'x'), 'exclude each other'),
+        (('--samples', '0'), 'expected 1 or more'),
+        (('--data', 'x', '--reader', 'nowhere'), 'nowhere'),
+        (('--data', '.', '--reader', 'eight', '--split', 'empty'), 'has no samples'),
+    ],
+)
+def test_misuse_is_named(weights, tmp_path, capsys, more, words):
+    assert export.main([str(weights[0]), '--out', str(tmp_path / 'b'), *more]) == 1
+    said = capsys.readouterr().err
+    assert re.search(words, said) and len(said.splitlines()) == 1
+    assert not (tmp_path / 'b').exists()
+
+
+def test_place_that_is_taken(tmp_path):
+    (tmp_path / 'notes.txt').write_text('mine')
+    with pytest.raises(ConfigError, match=r"'notes.txt' and is no bundle"):
+        exporting.require_place(tmp_path, overwrite=True)
+    with pytest.raises(ConfigError, match='is a file'):
+        exporting.require_place(tmp_path / 'notes.txt', overwrite=True)
+    with pytest.raises(BundleError, match='no such file'):
+        export._export(export.parser().parse_args(['x', '--out', str(tmp_path / 'c')]))
+
+
+def test_another_kind_of_file_is_no_weights(tmp_path, capsys):
+    path = tmp_path / 'w.safetensors'
+    torch.save({'a': torch.zeros(1)}, path)
+    assert export.main([str(path), '--out', str(tmp_path / 'c'), '--noise']) == 1
+    assert 'pickle' in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        export.main(['--help'])
+    text = capsys.readouterr().out
+    assert 'examples:' in text and 'model.onnx' in text
