@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes training/RESULTS.md from the tables in this folder: `python -m training.results --help`."""
+"""Writes training/RESULTS.md from the tables in this folder, see --help."""
 
 import argparse
 from collections.abc import Sequence
