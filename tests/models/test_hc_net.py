@@ -284,7 +284,7 @@ def test_all_calibration_can_be_fitted_and_confidence_counts():
 def test_a_pose_off_the_patch_is_not_taken_for_a_sure_one():
     model = small()
     nn.init.constant_(model.calibration['trust_per_confidence'], 1.0)
-    belief = model.belief(outputs_at(model, 500.0, 0.0, 0.0, hot=(1, 1)))
+    belief = model.belief(outputs_at(model, 500.0, 0.0, 0.0, hot=(1, 1), strength=80.0))
     places = belief.log_prob().exp().sum(dim=1)[0]
     # The hot cell is two of the belief's wide.
     assert places[2:4, 2:4].sum() > 0.5
