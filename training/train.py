@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     # Imported here, so that --help answers at once.
     from geoloc_core.errors import GeolocError
-    from training.loop.run import Options, told, train
+    from training.loop.build import Options
+    from training.loop.run import told, train
     from training.loop.settings import read_config
 
     settings = list(args.settings)

@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, model, monkeypatch, rea
     else:
         monkeypatch.setattr(weights, 'save_file', full)
     try:
-        with pytest.raises(OSError, match='w.safetensors'):
+        with pytest.raises(OSError, match=r'w\.safetensors'):
             save_weights(path, model, {'epoch': 2})
     finally:
         if real:

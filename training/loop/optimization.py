@@ -55,7 +55,7 @@ def learning_rate(optimizer: Optimizer, schedule: Schedule, step: int, steps: in
     first = top / _FIRST_DIVISOR if schedule.name == 'one_cycle' else 0.0
     if step < rising:
         # Not `first` itself where that is 0: a step that changes nothing.
-        return first + (top - first) * (step + (first == 0.0)) / max(rising, 1.0)
+        return min(top, first + (top - first) * (step + (first == 0.0)) / max(rising, 1.0))
     share = (step - rising) / max(steps - 1 - rising, 1.0)
     if schedule.name == 'one_cycle':
         return top + (first / _LAST_DIVISOR - top) * share

@@ -163,7 +163,7 @@ def _joined(where: str, key: Any) -> str:
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
+    found = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
     return f' - did you mean {" or ".join(repr(f) for f in found)}?' if found else ''
 
 

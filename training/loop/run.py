@@ -3,35 +3,29 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 import signal
 import threading
 from typing import Any
 
-from lightning_fabric import Fabric
 import torch
-from torch import nn
 
 from geoloc_core.errors import ConfigError, GeolocError
-from geoloc_core.models.base import CrossViewModel, parameter_count
-from geoloc_core.models.registry import make_model
+from geoloc_core.models.base import parameter_count
 from geoloc_core.models.weights import load_into, save_weights
 from training.calibrate import fit_calibration
-from training.loop.data import fixed_batch, training_batches, validation_batches, Wanted
+from training.loop.build import build_objective, make_fabric, make_feed, Options, overfitting
+from training.loop.data import validation_batches, Wanted
 from training.loop.journal import environment, Journal, write_json, write_text
 from training.loop.reading import plain, to_yaml
-from training.loop.settings import Config, Named, Schedule, Validate
+from training.loop.settings import Config, Named
 from training.loop.state import load_state, seed_step
-from training.loop.trainer import BEST, Feed, STATE, Trainer
+from training.loop.trainer import BEST, STATE, Trainer
 from training.loop.validation import validate
-from training.objectives.base import Objective
-from training.objectives.registry import make_objective
 
 WEIGHTS = 'model.safetensors'
-_OVERFIT_STEPS = 300
-_OVERFIT_EPOCH = 25
 # What may differ between a run and its continuation: it changes no number but by rounding.
 _FREE = (
     'data.root',
@@ -43,23 +37,6 @@ _FREE = (
     'save_every_steps',
     'validate.patience',
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says beside the settings.
-
-    Attributes:
-        folder: Of the run.
-        root: Of the data; None for what the settings say.
-        resume: Go on with the run in `folder`.
-        overfit: Learn so many samples by heart; None for a real run.
-    """
-
-    folder: Path
-    root: Path | None = None
-    resume: bool = False
-    overfit: int | None = None
 
 
 def train(config: Config, options: Options) -> int:
@@ -78,23 +55,23 @@ def train(config: Config, options: Options) -> int:
             f'{options.folder} holds a run: go on with it (--resume), choose another --out, or '
             'remove it'
         )
-    fabric = _fabric(config)
+    fabric = make_fabric(config)
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     if options.overfit is not None:
-        config = _overfitting(config, options.overfit)
+        config = overfitting(config, options.overfit)
     state = load_state(state_file) if state_file.exists() else None
     # Weights are drawn alike everywhere, and apart from the draws of any step.
     seed_step(config.seed, -1, 0)
-    objective = _objective(config, begun=state is not None)
+    objective = build_objective(config, begun=state is not None)
     resolved = replace(
         config,
         system=Named(config.system.name, plain(objective.model.settings_dict)),
         objective=Named(config.objective.name, plain(objective.settings_dict)),
     )
-    feed = _feed(resolved, objective, fabric, options)
+    feed = make_feed(resolved, objective, fabric, options)
     steps = config.steps or (config.epochs or 1) * feed.length
     trainer = Trainer(fabric, resolved, objective, feed, options.folder, steps)
     if state is not None:
@@ -125,8 +102,8 @@ def told(error: Exception, folder: Path) -> str:
         text = text.strip().splitlines()[-1].partition(': ')[2]
     if isinstance(error, OSError) and (folder / STATE).exists():
         text += (
-            f'. The last good state, {folder / STATE}, is whole: set right what is said here (make '
-            'room where the disk is full), then go on with --resume'
+            f'. The last good state, {folder / STATE}, is whole: make room if the disk is full, '
+            'then go on with --resume'
         )
     return text
 
@@ -164,7 +141,7 @@ def _finish(trainer: Trainer, journal: Journal, options: Options) -> None:
     counters, config, folder = trainer.counters, trainer.config, options.folder
     model = trainer.deployed
     facts: dict[str, Any] = {'step': counters.step, 'epoch': counters.epoch}
-    if counters.best_epoch:
+    if counters.best_epoch >= 0:
         facts |= load_into(model, folder / BEST).facts
     if counters.step < trainer.steps:
         journal.say(
@@ -205,85 +182,6 @@ def _calibrated(trainer: Trainer, journal: Journal, options: Options) -> dict[st
     metrics = validate(fabric, model, batches, alone=True)
     journal.scalars('calibrated', metrics, trainer.counters.step)
     return {'nll_before_calibration': fit.before, **metrics}
-
-
-def _fabric(config: Config) -> Fabric:
-    devices = config.devices
-    try:
-        fabric = Fabric(
-            accelerator=devices.accelerator,
-            devices=devices.count,
-            num_nodes=devices.nodes,
-            strategy=devices.strategy,
-            precision=config.precision,
-        )
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise ConfigError(f'devices: {plain(devices)} cannot be had here: {error}') from error
-    fabric.launch()
-    return fabric
-
-
-def _objective(config: Config, *, begun: bool) -> Objective:
-    model = make_model(config.system.name, config.system.settings)
-    start = config.start_from
-    # A state on disk holds all weights: what the run began from need not be there any more.
-    if start is not None and not begun:
-        for part, path in (start if isinstance(start, dict) else {'': start}).items():
-            load_into(_part(model, part), Path(path).expanduser())
-    return make_objective(config.objective.name, model, config.objective.settings)
-
-
-def _part(model: CrossViewModel, name: str) -> CrossViewModel:
-    """A network inside a network, by its attribute; itself for ''."""
-    part: nn.Module | None = model
-    for word in name.split('.') if name else ():
-        part = getattr(part, word, None)
-    if not isinstance(part, CrossViewModel):
-        known = [n for n, m in model.named_modules() if n and isinstance(m, CrossViewModel)]
-        raise ConfigError(
-            f'start_from.{name}: {model.NAME} has no such part; it has '
-            f'{", ".join(known) or "none: give one file"}'
-        )
-    return part
-
-
-def _feed(config: Config, objective: Objective, fabric: Fabric, options: Options) -> Feed:
-    wanted = Wanted(objective.model, tuple(objective.EXTRAS))
-    if options.overfit is not None:
-        batch = fixed_batch(config.data, wanted, options.overfit, options.root)
-        if len(batch) < options.overfit:
-            raise ConfigError(f'--overfit: {"; ".join(batch.unreadable)}')
-        return Feed(None, [batch] * _OVERFIT_EPOCH, _OVERFIT_EPOCH, [batch])
-    rank, world = fabric.global_rank, fabric.world_size
-    pin = fabric.device.type == 'cuda'
-    sampler, loader = training_batches(
-        config.data, wanted, config.batch_size, config.seed,
-        root=options.root, rank=rank, world=world, pin=pin,
-    )  # fmt: skip
-    validation = None
-    if config.data.validation is not None:
-        validation = validation_batches(
-            config.data, Wanted(objective.model), max(config.batch_size // world, 1),
-            root=options.root, rank=rank, world=world, pin=pin,
-        )  # fmt: skip
-    return Feed(sampler, loader, len(sampler), validation)
-
-
-def _overfitting(config: Config, count: int) -> Config:
-    """The settings for learning a few samples by heart: no augmentation, no schedule."""
-    if count < 1:
-        raise ConfigError(f'--overfit {count}: expected one sample or more')
-    if config.devices.count * config.devices.nodes > 1:
-        raise ConfigError('--overfit: one batch is for one device; set devices.count and .nodes 1')
-    return replace(
-        config,
-        batch_size=count,
-        epochs=None,
-        steps=config.steps or _OVERFIT_STEPS,
-        schedule=Schedule(),
-        ema=None,
-        validate=Validate(1, config.validate.metric, None),
-    )
 
 
 def _refuse_other(before: dict, now: dict, path: Path) -> None:

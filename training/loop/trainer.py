@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 import torch
 from torch import nn, Tensor
 
-from geoloc_core.errors import ConfigError, DataError, GeolocError
+from geoloc_core.errors import ConfigError, DataError
 from geoloc_core.models.base import CrossViewModel
 from geoloc_core.models.weights import fill, save_weights
 from training.loading import Batch
@@ -23,16 +23,13 @@ from training.loop.optimization import learning_rate, make_optimizer
 from training.loop.settings import Config
 from training.loop.state import save_state, seed_step
 from training.loop.validation import badness, validate
+from training.loop.watch import Watch
 from training.objectives.base import LOSS, Objective, Progress
 
 # Steps between two readings of numbers from a GPU. A reading waits for all work that is queued.
 _READ_EVERY = 20
 STATE = 'last.ckpt'
 BEST = 'best.safetensors'
-
-
-class DivergedError(GeolocError):
-    """The loss or a gradient is no number any more."""
 
 
 @dataclass
@@ -44,7 +41,7 @@ class Counters:
         epoch: Passes finished.
         in_epoch: Steps of the pass under way.
         best: Least `badness` so far.
-        best_epoch: Passes finished then.
+        best_epoch: Passes finished then; -1 before the first look.
         stale: Looks since then.
         seconds: Time spent in all.
         unreadable: Samples that could not be read.
@@ -54,7 +51,7 @@ class Counters:
     epoch: int = 0
     in_epoch: int = 0
     best: float = math.inf
-    best_epoch: int = 0
+    best_epoch: int = -1
     stale: int = 0
     seconds: float = 0.0
     unreadable: int = 0
@@ -132,8 +129,7 @@ class Trainer:
                 )
             self.ema = Ema(self.model, self.config.ema.decay)
         self._epoch_meters, self._window = Meters(), Meters()
-        self._first_bad = torch.full((), -1, device=self.fabric.device)
-        self._seen: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self._watch = Watch(self.fabric.device, self.fabric.world_size)
         self._read_every = 1 if self.fabric.device.type == 'cpu' else _READ_EVERY
         self._waited = 0.0
 
@@ -162,6 +158,8 @@ class Trainer:
         """
         counters = self.counters
         if counters.step == 0:
+            if self.config.start_from is not None and self.feed.validation is not None:
+                self._look_first(journal)
             self.save()
         while not self.finished:
             began, seconds = time.monotonic(), counters.seconds
@@ -181,7 +179,7 @@ class Trainer:
                 if not ends and counters.step % self.config.save_every_steps == 0:
                     self.save()
                 asked = time.monotonic()
-            self._check()
+            self._watch.check(self.folder / STATE)
             if self.stop_asked and counters.in_epoch < self.feed.length:
                 self.save()
                 return
@@ -226,7 +224,7 @@ class Trainer:
         self._measure(losses, norm, batch.keys)
         shown = None
         if counters.step % self._read_every == 0:
-            self._check()
+            self._watch.check(self.folder / STATE)
             if counters.step % _READ_EVERY == 0:
                 shown = self._read(journal, rate)
         journal.tick(counters.step, shown)
@@ -236,41 +234,11 @@ class Trainer:
         names, values = scalars_of({**losses, 'grad_norm': norm})
         self._epoch_meters.add(names, values)
         self._window.add(names, values)
-        loss = values[names.index(LOSS)]
         # A scaler of half precision tries scales that are too large, and skips those steps.
-        good = torch.isfinite(loss)
-        if self.config.precision != '16-mixed':
-            good = good & torch.isfinite(values[-1])
-        bad_before = self._first_bad >= 0
-        self._first_bad = torch.where(
-            bad_before | good,
-            self._first_bad,
-            torch.full_like(self._first_bad, self.counters.step),
-        )
-        self._seen.append((self.counters.step, keys, values))
-
-    def _check(self) -> None:
-        """Ends the run if any step since the last check went wrong."""
-        first = int(self._first_bad.item())
-        seen, self._seen = self._seen, []
-        if first < 0:
-            return
-        step, keys, values = next(s for s in seen if s[0] == first)
-        names = [f'{v:.4g}' for v in values.tolist()]
-        rows = [(bool(torch.isfinite(values[:-1]).all()), keys)]
-        if self.fabric.world_size > 1:
-            rows = rows * self.fabric.world_size
-            torch.distributed.all_gather_object(rows, (rows[0][0], keys))
-        # Where every loss is finite, the gradient is not: any of the samples may be why.
-        suspects = [k for finite, k in rows if not finite] or [k for _, k in rows]
-        listed = ', '.join(key for part in suspects for key in part)
-        state = self.folder / STATE
-        raise DivergedError(
-            f'step {step}: loss or gradient is no number any more (terms and gradient norm: '
-            f'{", ".join(names)}). The samples of that batch: {listed}. The last good state is in '
-            f'{state}; go on from it with --resume after a change that keeps the run stable '
-            '(a lower optimizer.lr or clip_norm begins a new run), or look at those samples'
-        )
+        scaled = self.config.precision == '16-mixed'
+        good = torch.isfinite(values[names.index(LOSS)])
+        good = good if scaled else good & torch.isfinite(values[-1])
+        self._watch.see(self.counters.step, keys, values, good)
 
     def _read(self, journal: Journal, rate: float) -> dict[str, float]:
         """Running means of the steps since the last reading."""
@@ -308,10 +276,18 @@ class Trainer:
             metrics = self._look()
             row |= {f'validation_{name}': value for name, value in metrics.items()}
             journal.scalars('validation', metrics, counters.step)
-            text += '  |  ' + '  '.join(f'{k} {v:.4g}' for k, v in metrics.items())
+            text += '  |  ' + _listed(metrics)
             text += '  (best)' if counters.stale == 0 else ''
         journal.row(row)
         journal.say(text)
+
+    def _look_first(self, journal: Journal) -> None:
+        """How good the weights are that training begins from: what it adds shows against it."""
+        metrics = self._look()
+        row = {f'validation_{name}': value for name, value in metrics.items()}
+        journal.row({'step': 0, 'epoch': 0, **row})
+        journal.scalars('validation', metrics, 0)
+        journal.say('before training  |  ' + _listed(metrics))
 
     def _look(self) -> dict[str, float]:
         """Validates, and keeps the weights if none were better."""
@@ -323,7 +299,7 @@ class Trainer:
                 torch.distributed.broadcast(buffer, 0)
         metrics = validate(self.fabric, self.deployed, self.feed.validation)
         bad = badness(metrics, self.config.validate.metric)
-        if bad < counters.best or counters.best_epoch == 0:
+        if bad < counters.best or counters.best_epoch < 0:
             counters.best, counters.best_epoch, counters.stale = bad, counters.epoch, 0
             if self.fabric.is_global_zero:
                 facts = {'epoch': counters.epoch, 'step': counters.step, **metrics}
@@ -334,7 +310,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the state; only a good one."""
-        self._check()
+        self._watch.check(self.folder / STATE)
         for meters in (self._epoch_meters, self._window):
             meters.share(self.fabric.world_size)
         if not self.fabric.is_global_zero:
@@ -366,3 +342,7 @@ class Trainer:
         self.fabric.strategy.precision.load_state_dict(state['precision'])
         if self.ema is not None:
             fill(self.ema, state['ema'], source)
+
+
+def _listed(values: dict[str, float]) -> str:
+    return '  '.join(f'{name} {value:.4g}' for name, value in values.items())
