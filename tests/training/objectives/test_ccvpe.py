@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.models.base import settings_from
 from geoloc_core.models.ccvpe import Ccvpe
-from geoloc_core.models.ccvpe_settings import CcvpeSettings
+from geoloc_core.models.ccvpe_settings import CcvpeSettings, KITTI
+from training.loop.settings import read_config
 from training.objectives.base import Progress
 from training.objectives.ccvpe import (
     CcvpeObjective,
@@ -174,3 +177,16 @@ def test_trains_nothing_but_ccvpe():
 
     with pytest.raises(ConfigError, match="'hc_net'"):
         CcvpeObjective(Other(), CcvpeObjectiveSettings())
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'published'), [('ccvpe', CcvpeSettings()), ('ccvpe_kitti', KITTI)]
+)
+def test_recipes_hold_the_published_settings(recipe, published):
+    config = read_config(Path(__file__).parents[3] / 'config' / 'train' / f'{recipe}.yaml')
+    made = settings_from(CcvpeSettings, config.system.settings, 'system ccvpe')
+    prior = {'half_yaw_deg': made.half_yaw_deg, 'yaw_bins': made.yaw_bins}
+    assert replace(published, **prior) == made
+    loss = settings_from(CcvpeObjectiveSettings, config.objective.settings, 'objective ccvpe')
+    assert loss == CcvpeObjectiveSettings()
+    assert (config.batch_size, config.optimizer.lr) == (8, 1e-4)
