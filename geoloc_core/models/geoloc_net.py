@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own network, the one a robot runs by default: learned features, exact geometry.
+
+What the comparison of the field's methods teaches, put together:
+
+- The view is laid on the ground before the network sees it, by the camera's own calibration and
+  attitude (`preprocess`): pinhole, fisheye and panorama look alike to it, and nothing has to be
+  learned that geometry knows (HC-Net, Wang et al., NeurIPS 2023; but with real metres).
+- Cheap features: the first stages of an EfficientNet-Lite with ImageNet weights, joined to one
+  map of a metre a cell, on the unit sphere; how much a cell of the view may say is learned
+  (G2SWeakly, Shi et al., ECCV 2024).
+- Every yaw and every place is scored by the same features, turned and shifted (OrienterNet,
+  Sarlin et al., CVPR 2023): one pass whether yaw is known or not. Which yaws is an input: a robot
+  that knows its heading asks for few and fine ones around it.
+- Learned by the likelihood of the true pose, and its temperature fitted on held-out data, so that
+  the spread of the volume is the error to expect.
+
+The weights of a view are divided by the root of the sum of their squares: each cell is one more
+witness, and a view that shows little ground says less.
+"""
+
+from dataclasses import dataclass
+import math
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional as F
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.models.backbones import Backbone, input_statistics, make_backbone
+from geoloc_core.models.base import CrossViewModel, Outputs
+from geoloc_core.models.belief import Belief, evenly_spaced_yaws
+from geoloc_core.models.rotation_correlation import correlate_rotations
+from geoloc_core.spec import BevSpec, CAMERA_KINDS, InputSpec, RasterSpec
+
+
+@dataclass(frozen=True)
+class GeolocNetSettings:
+    """Sizes of `GeolocNet`.
+
+    Attributes:
+        bev_px: Side of the bird's-eye view around base_link, px.
+        patch_px: Side of the aerial patch, px.
+        gsd: m/px of both.
+        backbone: Of both encoders, see `backbones.registry`.
+        weights: null, 'imagenet', or the path of a file.
+        taps: Stages that are joined; the first one's stride makes the cells.
+        width: Channels while joining.
+        channels: Channels that are matched.
+        reach_m: Radius of the ground around base_link that is matched.
+        half_range_m: Poses up to this far from the patch's middle are scored, along each axis.
+        place_prior: Whether the map alone says where one may stand; helps where the robot always
+            is where it was trained, misleads elsewhere.
+        half_yaw_deg: Range of the yaw offsets; 180 closes the circle.
+        yaw_bins: Number of yaws.
+    """
+
+    bev_px: int = 128
+    patch_px: int = 256
+    gsd: float = 0.25
+    backbone: str = 'efficientnet_lite0'
+    weights: str | None = 'imagenet'
+    taps: tuple[str, ...] = ('stage2', 'stage3', 'stage5')
+    width: int = 48
+    channels: int = 16
+    reach_m: float = 12.0
+    half_range_m: float = 20.0
+    place_prior: bool = False
+    half_yaw_deg: float = 180.0
+    yaw_bins: int = 36
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be.
+
+        Raises:
+            ConfigError: Says which setting.
+        """
+        for name in ('bev_px', 'patch_px', 'gsd', 'reach_m', 'half_range_m', 'channels', 'width'):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f'geoloc: {name} is {getattr(self, name)}, expected more than 0')
+        if self.yaw_bins < 3 or not 0 < self.half_yaw_deg <= 180:
+            raise ConfigError(
+                f'geoloc: {self.yaw_bins} yaw_bins over +-{self.half_yaw_deg} degrees; expected '
+                'at least 3 bins and a half_yaw_deg of 0..180'
+            )
+        if self.reach_m > self.bev_px * self.gsd / 2:
+            raise ConfigError(
+                f'geoloc: reach_m is {self.reach_m}, but the view ends at '
+                f'{self.bev_px * self.gsd / 2} m'
+            )
+
+    @property
+    def inputs(self) -> InputSpec:
+        """What the network is fed."""
+        statistics = input_statistics(self.backbone)
+        return InputSpec(
+            camera_kinds=CAMERA_KINDS,
+            view_kind='bev',
+            view=RasterSpec('view', self.bev_px, self.bev_px, *statistics, with_mask=True),
+            bev=BevSpec(self.gsd, (0.0, 0.0)),
+            camera=None,
+            patch=RasterSpec('patch', self.patch_px, self.patch_px, *statistics, with_mask=True),
+            patch_gsd=self.gsd,
+            turned='view',
+        )
+
+
+class _Encoder(nn.Module):
+    """A picture with its mask -> one map at the stride of the first tap."""
+
+    def __init__(self, settings: GeolocNetSettings, outputs: int) -> None:
+        super().__init__()
+        self.backbone: Backbone = make_backbone(
+            settings.backbone, weights=settings.weights, in_channels=4, taps=settings.taps
+        )
+        width = settings.width
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in self.backbone.channels)
+        self.smooth = nn.ModuleList(_smoothing(width) for _ in self.backbone.channels[1:])
+        self.head = nn.Conv2d(width, outputs, 1)
+        self.stride = self.backbone.strides[0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.backbone(image)
+        merged: Tensor = self.lateral[-1](maps[-1])
+        for i in range(len(maps) - 2, -1, -1):
+            own: Tensor = self.lateral[i](maps[i])
+            merged = own + F.interpolate(
+                merged, size=own.shape[-2:], mode='bilinear', align_corners=False
+            )
+            merged = merged + self.smooth[i](merged)
+        answer: Tensor = self.head(merged)
+        return answer
+
+
+def _smoothing(width: int) -> nn.Module:
+    """Cheap 3x3 mixing: depthwise between two pointwise ones (MobileNetV2's block)."""
+    inner = 3 * width
+    return nn.Sequential(
+        nn.Conv2d(width, inner, 1, bias=False),
+        nn.BatchNorm2d(inner),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(inner, inner, 3, padding=1, groups=inner, bias=False),
+        nn.BatchNorm2d(inner),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(inner, width, 1, bias=False),
+        nn.BatchNorm2d(width),
+    )
+
+
+class GeolocNet(CrossViewModel):
+    """See the module.
+
+    Attributes:
+        cell_m: Side of a cell of features and belief, m.
+    """
+
+    NAME = 'geoloc'
+    Settings = GeolocNetSettings
+    takes_yaws = True
+
+    def __init__(self, settings: GeolocNetSettings) -> None:
+        """Makes the layers.
+
+        Raises:
+            ConfigError: Sizes that do not go together, or as `make_backbone`.
+        """
+        super().__init__(settings, settings.inputs)
+        s = settings
+        self.view_encoder = _Encoder(s, s.channels + 1)
+        self.patch_encoder = _Encoder(s, s.channels + int(s.place_prior))
+        stride = self.view_encoder.stride
+        for name in ('bev_px', 'patch_px'):
+            if getattr(s, name) % stride:
+                raise ConfigError(
+                    f'geoloc: {name} is {getattr(s, name)}, expected a multiple of {stride}'
+                )
+        self.cell_m = s.gsd * stride
+        self.cells = s.patch_px // stride
+        # As many as asked for, but even or odd like the map, whose middle they lie around.
+        wanted = 2 * round(s.half_range_m / self.cell_m) + self.cells % 2
+        self.answered = min(wanted, self.cells)
+        reach = s.reach_m / self.cell_m
+        self.canvas = 2 * math.floor(reach) + 1
+        view_cells = s.bev_px // stride
+        steps = torch.arange(view_cells) - (view_cells - 1) / 2
+        within = steps[:, None] ** 2 + steps[None] ** 2 <= reach**2
+        self.register_buffer('within', within.float()[None, None], persistent=False)
+        self.log_scale = nn.Parameter(torch.tensor(-0.5))
+        self.calibration['log_temperature'] = nn.Parameter(torch.zeros(()))
+
+    def forward(  # type: ignore[override]
+        self, view: Tensor, patch: Tensor, yaws: Tensor | None = None
+    ) -> Outputs:
+        """Scores of all poses.
+
+        Args:
+            view: (B, 4, bev_px, bev_px) bird's-eye view, normalised, and its mask.
+            patch: (B, 4, patch_px, patch_px) aerial patch, normalised, and its mask.
+            yaws: (K,) offsets to score, rad, evenly spaced; the settings' own if None. While
+                training these are moved by a random part of a step, so that no yaw is special.
+
+        Returns:
+            scores (B, K, h, w); bev (B, C, n, n) unit features of the view and bev_confidence
+            (B, 1, n, n); map (B, C, m, m) unit features of the patch; yaws (K,).
+        """
+        features, weight, aerial, place = self.encode(view, patch)
+        own = self.own_yaws() if yaws is None else yaws
+        scores = correlate_rotations(
+            features,
+            weight,
+            aerial,
+            own.to(view.device),
+            size=(self.answered, self.answered),
+            canvas=self.canvas,
+            method='direct',
+        )
+        scores = scores * self.log_scale.float().exp()
+        if place is not None:
+            scores = scores + place
+        return {
+            'scores': scores,
+            'bev': features,
+            'bev_confidence': weight,
+            'map': aerial,
+            'yaws': own,
+        }
+
+    def encode(self, view: Tensor, patch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Unit features and weights of the view, unit features and place prior of the patch."""
+        stride, count = self.view_encoder.stride, self.settings.channels
+        seen = F.avg_pool2d(view[:, 3:4], stride) * self.within
+        answer = self.view_encoder(view)
+        features = F.normalize(answer[:, :count].float(), dim=1)
+        weight = torch.sigmoid(answer[:, count:].float()) * seen
+        weight = weight / (weight.square().sum(dim=(2, 3), keepdim=True) + 1e-6).sqrt()
+        answer = self.patch_encoder(patch)
+        known = F.avg_pool2d(patch[:, 3:4], stride)
+        aerial = F.normalize(answer[:, :count].float(), dim=1) * known
+        place = None
+        if self.settings.place_prior:
+            margin = (self.cells - self.answered) // 2
+            place = F.pad(answer[:, count:].float(), [-margin] * 4)
+        return features, weight, aerial, place
+
+    def belief(self, outputs: Outputs) -> Belief:
+        """The softmax over all scores; the pose is its peak."""
+        logits = outputs['scores'] * torch.exp(-self.calibration['log_temperature'])
+        yaws = outputs['yaws'].to(logits)
+        closed = False
+        if not torch.compiler.is_exporting():  # a graph has logits alone, and no numbers to test
+            step = float(yaws[1] - yaws[0])
+            closed = abs(step * len(yaws) - 2 * math.pi) < 1e-3
+        return Belief(logits, self.cell_m, yaws, closed)
+
+    def own_yaws(self) -> Tensor:
+        """(K,) rad: the settings' yaws, between training steps at ever other places."""
+        s = self.settings
+        yaws = evenly_spaced_yaws(s.yaw_bins, s.half_yaw_deg)
+        if self.training:
+            step = float(yaws[1] - yaws[0])
+            yaws = yaws + (torch.rand(()) - 0.5) * step
+        return yaws

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our own network: one pass for every yaw and place, any camera, yaws on demand."""
+
+import math
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from geoloc_core.errors import ConfigError  # noqa: E402
+from geoloc_core.models.belief import evenly_spaced_yaws, peak_pose  # noqa: E402
+from geoloc_core.models.registry import make_model  # noqa: E402
+from tests.models.export_parity import assert_exports  # noqa: E402
+from tests.models.fixtures import batch_of, rolled, samples, with_prior  # noqa: E402
+from training.objectives.base import LOSS, Progress, run_model  # noqa: E402
+from training.objectives.registry import make_objective  # noqa: E402
+
+SMALL = {
+    'bev_px': 64,
+    'patch_px': 128,
+    'gsd': 0.5,
+    'taps': ['stage1', 'stage2', 'stage3'],
+    'weights': None,
+    'width': 16,
+    'channels': 8,
+    'yaw_bins': 12,
+}
+
+
+def small(**more):
+    torch.manual_seed(0)
+    return make_model('geoloc', {**SMALL, **more})
+
+
+def test_sizes_of_the_answer():
+    model = small(half_range_m=15.0).eval()
+    batch = batch_of(model, samples(2))
+    belief = model.belief(run_model(model, batch))
+    assert belief.logits.shape == (2, 12, 30, 30)
+    assert belief.cell_m == 1.0 and belief.closed
+    assert make_model('geoloc', {'weights': None}).cell_m == 1.0
+
+
+def test_yaws_are_scored_as_asked():
+    """The same yaw scores the same, whoever asks for it and beside which others."""
+    model = small().eval()
+    batch = batch_of(model, samples(1))
+    view = torch.randn(1, 4, 64, 64)
+    patch = torch.randn(1, 4, 128, 128)
+    with torch.no_grad():
+        every = model(view, patch)['scores']
+        some = model(view, patch, model.own_yaws()[4:8])
+    torch.testing.assert_close(every[:, 4:8], some['scores'])
+    assert not model.belief(some).closed
+    assert batch['view'].shape[-1] == 64
+
+
+def test_a_shifted_patch_shifts_the_answer():
+    """8 px are a whole step of every stage: 4 m east in the map are 4 columns of the volume."""
+    model = small().eval()
+    sample = samples(1)[0]
+    with torch.no_grad():
+        here = run_model(model, batch_of(model, [sample]))['scores']
+        there = run_model(model, batch_of(model, [with_prior(sample, east_m=4.0)]))['scores']
+    # Columns move west; what differs is only what the border of the patch lets into the middle.
+    inner = here[..., 10:-10, 10:-14]
+    moved = there[..., 10:-10, 6:-18]
+    unmoved = there[..., 10:-10, 10:-14]
+    wrong_way = there[..., 10:-10, 14:-10]
+    assert (inner - moved).abs().mean() < 0.3 * (inner - unmoved).abs().mean()
+    assert (inner - moved).abs().mean() < 0.3 * (inner - wrong_way).abs().mean()
+
+
+def test_what_is_not_seen_says_nothing():
+    model = small().eval()
+    batch = batch_of(model, samples(1))
+    batch['view_mask'][:] = False
+    with torch.no_grad():
+        assert run_model(model, batch)['scores'].abs().max() < 1e-3
+
+
+@pytest.mark.slow
+def test_it_learns_a_batch_and_then_follows_shifts_and_turns():
+    model = small(yaw_bins=24)
+    objective = make_objective('volume', model)
+    optimizer = torch.optim.AdamW(objective.parameters(), 3e-3)
+    items = samples(4)
+    turns = [0, 80, -60, 150]
+    items = [rolled(sample, turn) for sample, turn in zip(items, turns, strict=True)]
+    batch = batch_of(model, items)
+    for _ in range(150):
+        loss = objective(batch, Progress())[LOSS]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.eval()
+
+    def answer(items):
+        batch = batch_of(model, items)
+        with torch.no_grad():
+            pose = peak_pose(model.belief(run_model(model, batch)))
+        error = pose - batch['truth']
+        error[:, 2] = (error[:, 2] + math.pi).remainder(2 * math.pi) - math.pi
+        return pose, error
+
+    _, error = answer(items)
+    assert error[:, :2].norm(dim=1).max() < 1.0
+    assert error[:, 2].abs().max() < math.radians(7.5)
+    # East by 4 m in the map: the answer is 4 m further west.
+    _, error = answer([with_prior(sample, east_m=4.0) for sample in items])
+    assert error[:, :2].norm(dim=1).median() < 1.0
+    # A robot that has turned by 45 degrees counter-clockwise.
+    before, _ = answer(items)
+    after, error = answer([rolled(sample, 40) for sample in items])
+    turned = (after - before)[:, 2].remainder(2 * math.pi)
+    assert (turned.median() - math.radians(45)).abs() < math.radians(8)
+
+
+def test_no_setting_is_guessed():
+    for settings in ({'reach_m': 40.0}, {'yaw_bins': 2}, {'gsd': 0.0}, {'bev_px': 63}):
+        with pytest.raises(ConfigError, match=next(iter(settings))):
+            make_model('geoloc', {**SMALL, **settings})
+
+
+def test_calibration_is_not_trained_and_widens():
+    model = small()
+    objective = make_objective('volume', model)
+    objective(batch_of(model, samples(1)), Progress())[LOSS].backward()
+    view, patch = torch.randn(1, 4, 64, 64), torch.randn(1, 4, 128, 128)
+    outputs = model.eval()(view, patch)
+    sharp = model.belief(outputs).logits
+    model.calibration['log_temperature'].data.fill_(1.0)
+    assert model.belief(outputs).logits.std() < sharp.std()
+
+
+def test_exports():
+    assert_exports(small().eval())
+
+
+def test_bins_are_those_of_the_specification():
+    model = small().eval()
+    torch.testing.assert_close(model.own_yaws(), evenly_spaced_yaws(12, 180.0))
