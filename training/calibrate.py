@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits what only `belief` uses (temperatures, widths) so that stated uncertainty is true.
+"""python -m training.calibrate: fits what only `belief` uses, so that stated doubt is true.
 
 The published losses leave these scalars alone; after training they are chosen by maximum
 likelihood of the true poses of validation data (Guo et al., "On Calibration of Modern Neural
 Networks", ICML 2017, for volumes of poses).
 """
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 import math
+from pathlib import Path
+import sys
 from typing import Any
 
 import torch
@@ -19,6 +22,15 @@ from geoloc_core.models.belief import negative_log_likelihood
 from training.objectives.base import run_model
 
 _MAX_ITERATIONS = 30
+TEXT = """Fits the calibration of trained WEIGHTS (temperatures, widths) on the validation split of
+their run's settings, so that covariances and likelihoods can be believed. Training ends with this;
+the command does it again, on other data or on weights that were trained on other data.
+
+examples:
+  python -m training.calibrate out/train/ccvpe/model.safetensors
+  python -m training.calibrate model.safetensors --config config/train/ccvpe.yaml --data DIR \\
+      --set data.options.protocol='same-area aligned' --out aligned.safetensors"""
+
 # Weight of (scalar - its start)^2, nats: holds what the data say nothing about, such as the width
 # of a yaw that is always right.
 _PRIOR = 1e-3
@@ -145,13 +157,15 @@ def _stored(
     stored: list[tuple[Outputs, Tensor]] = []
     samples = used = 0
     for batch in batches:
+        if samples >= max_samples:
+            break
         if not len(batch):
             continue
         tensors = batch.to(device).tensors
         outputs = run_model(model, tensors)
         kept = _needed(model, outputs)
         size = sum(t.numel() * t.element_size() for t in kept.values())
-        if stored and (samples >= max_samples or used + size > max_bytes):
+        if stored and used + size > max_bytes:
             break
         stored.append(({n: t.cpu() for n, t in kept.items()}, tensors['truth'].cpu()))
         samples, used = samples + len(batch), used + size
@@ -186,3 +200,65 @@ def _mean(
 
 def _shown(value: Any) -> str:
     return f'{value:.4g}' if isinstance(value, float) else str(value)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m training.calibrate',
+        description=TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('weights', type=Path, metavar='WEIGHTS', help='.safetensors of training')
+    parser.add_argument(
+        '--config', type=Path, help='settings with the data; else config.yaml beside WEIGHTS'
+    )
+    parser.add_argument('--data', type=Path, metavar='DIR', help="the data set's folder")
+    parser.add_argument('--out', type=Path, metavar='FILE', help='else WEIGHTS is replaced')
+    parser.add_argument('--samples', type=int, default=512, metavar='N', help='at most (512)')
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', dest='settings',
+        help='one setting (repeat)',
+    )  # fmt: skip
+    args = parser.parse_args(arguments)
+    from geoloc_core.errors import GeolocError
+
+    try:
+        print(_calibrated(args).text)
+    except (GeolocError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _calibrated(args: argparse.Namespace) -> Fit:
+    """Reads, fits and writes what the command line names."""
+    from geoloc_core.errors import ConfigError
+    from geoloc_core.models.weights import load_weights, read_header, save_weights
+    from training.loop.data import validation_batches, Wanted
+    from training.loop.settings import read_config
+
+    if args.samples < 1:
+        raise ConfigError(f'--samples {args.samples}: expected 1 or more')
+    facts = read_header(args.weights).facts
+    config = read_config(args.config or args.weights.parent / 'config.yaml', tuple(args.settings))
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    if config.devices.threads is not None:
+        torch.set_num_threads(config.devices.threads)
+    model = load_weights(args.weights, config.system.name, device)
+    batches = validation_batches(
+        config.data, Wanted(model), config.batch_size, root=args.data, mixed=True
+    )
+    fit = fit_calibration(model, batches, device, max_samples=args.samples)
+    if not fit.samples:
+        raise ConfigError('data.validation: not one sample could be read')
+    save_weights(args.out or args.weights, model, {**facts, 'nll': fit.after})
+    return fit
+
+
+if __name__ == '__main__':
+    sys.exit(main())
