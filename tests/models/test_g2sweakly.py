@@ -250,7 +250,7 @@ def test_fine_maps_are_pooled_about_the_middle():
 def test_transformer_variant(monkeypatch):
     monkeypatch.setattr(g2sweakly, 'make_backbone', lambda name, weights: Tokens())
     settings = {
-        'backbone': 'dinov2_vitb14',
+        'backbone': 'dinov2_base',
         'view_width': 64,
         'view_height': 32,
         'patch_width': 64,
