@@ -157,7 +157,7 @@ def load_into(module: nn.Module, state: State, rename: Callable[[str], str], whe
             if state
             else f'{where} is empty'
         )
-    first = next(iter(wanted))
+    first = next(name for name, target in wanted.items() if target.dim() == 4)
     value, target = known[first], wanted[first]
     extra = target.shape[1] - value.shape[1] if value.dim() == 4 else 0
     if extra > 0:

@@ -7,7 +7,7 @@ from typing import cast
 from torch import nn
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.models.backbones import efficientnet, vgg
+from geoloc_core.models.backbones import efficientnet, hub, vgg
 from geoloc_core.models.backbones.base import Backbone
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.backbones.pretrained import (
@@ -19,7 +19,7 @@ from geoloc_core.models.backbones.pretrained import (
 )
 from geoloc_core.models.pretrained import pretrained_wanted
 
-BACKBONES = (*efficientnet.SCALES, 'vgg16')
+BACKBONES = (*efficientnet.SCALES, 'vgg16', *hub.VARIANTS)
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -40,8 +40,10 @@ def make_backbone(
 
     Args:
         name: One of `BACKBONES`.
-        weights: None (random), 'imagenet' (from an installed package), or the path of a file.
-        circular: Whether its columns wrap, for panoramas.
+        weights: None (random), 'imagenet' (from an installed package), or the path of a file; for
+            DINOv2 and ConvNeXt also what `HubBackbone.load` says.
+        circular: Whether its columns wrap, for panoramas. A DINOv2 has no padding to wrap: it
+            learns where the seam is.
         in_channels: Of the picture; the weights of channels past three begin at zero.
         taps: Which maps are wanted, the shallowest first; None means the usual ones (the end of
             each stride). Nothing past the last one is built.
@@ -51,17 +53,23 @@ def make_backbone(
     """
     if name not in BACKBONES:
         raise ConfigError(f'no backbone is called {name!r}: choose one of {", ".join(BACKBONES)}')
-    if name == 'vgg16':
-        made: Backbone = vgg.Vgg16(taps or vgg.DEFAULT_TAPS, in_channels)
-        rename: Callable[[str], str] = vgg.vgg_names
+    made: Backbone
+    rename: Callable[[str], str] = vgg.vgg_names
+    if name in hub.VARIANTS:
+        made = hub.HubBackbone(name, taps, in_channels)
+    elif name == 'vgg16':
+        made = vgg.Vgg16(taps or vgg.DEFAULT_TAPS, in_channels)
     else:
-        net = efficientnet.EfficientNet(name, taps or efficientnet.DEFAULT_TAPS, in_channels)
-        made, rename = net, efficientnet_names(efficientnet.block_counts(name))
+        made = efficientnet.EfficientNet(name, taps or efficientnet.DEFAULT_TAPS, in_channels)
+        rename = efficientnet_names(efficientnet.block_counts(name))
     if in_channels > 3:
         mute_extra_channels(next(m for m in made.modules() if isinstance(m, nn.Conv2d)))
     if weights is not None and pretrained_wanted():
-        path = imagenet_file(name) if weights == 'imagenet' else weights
-        load_into(made, read_state(path), rename, str(path))
+        if isinstance(made, hub.HubBackbone) and weights != 'imagenet':
+            made.load(weights)
+        else:
+            path = imagenet_file(name) if weights == 'imagenet' else weights
+            load_into(made, read_state(path), rename, str(path))
     return cast(Backbone, make_circular(made)) if circular else made
 
 
