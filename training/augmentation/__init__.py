@@ -9,6 +9,7 @@ Quarter turns of the map (`TurnMap`) give an aerial picture new sides without th
 """
 
 from training.augmentation.geometric import CropView, RollPanorama, ShiftPatch, TurnMap
+from training.augmentation.lens import ThroughLens
 from training.augmentation.photometric import (
     DropDepth,
     EraseBlocks,
@@ -34,5 +35,6 @@ __all__ = [
     'ShiftPatch',
     'Step',
     'STEPS',
+    'ThroughLens',
     'TurnMap',
 ]

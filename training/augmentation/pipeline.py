@@ -9,6 +9,7 @@ import numpy as np
 
 from geoloc_core.errors import ConfigError
 from training.augmentation.geometric import CropView, RollPanorama, ShiftPatch, TurnMap
+from training.augmentation.lens import ThroughLens
 from training.augmentation.photometric import (
     DropDepth,
     EraseBlocks,
@@ -25,6 +26,7 @@ STEPS: dict[str, type[Step]] = {
     'shift_patch': ShiftPatch,
     'turn_map': TurnMap,
     'crop_view': CropView,
+    'through_lens': ThroughLens,
     'limit_field_of_view': LimitFieldOfView,
     'jitter_view': JitterView,
     'jitter_patch': JitterPatch,
