@@ -65,12 +65,15 @@ class FusionTransformer(CrossViewModel):
     """The fusion transformer, with a yaw.
 
     `forward` gives `heat` (B, H, W), logits of the place on the patch's pixels; `yaw_scores`
-    (B, N, h, w) if there is a yaw head, see `RayYawHead`; and with `keep_attention`
+    (B, N, h, w) if there is a yaw head, see `RayYawHead`; and while `keep_attention` is True
     `attention_view` and `attention_patch`, see `TransformerFusionBlock`.
 
     The belief is the heat map's softmax as it was trained (divided by its peak and a temperature,
     which is fitted on validation data) with, at each place, the softmax of the yaw scores. Without
     the head yaw is a von Mises around the prior's. Its pose is the highest pixel, as published.
+
+    Attributes:
+        keep_attention: May be switched at any time, e.g. for pictures of a trained network.
     """
 
     NAME = 'fusion_transformer'
@@ -88,6 +91,7 @@ class FusionTransformer(CrossViewModel):
         s = settings
         # Part of the interface only where it is used: robots seldom have such a mask.
         self.EXTRA_INPUTS = (CLASSES,) if s.mask_guidance else ()  # type: ignore[misc]
+        self.keep_attention = s.keep_attention
         self.mixstyle = MixStyle(
             s.mixstyle_probability, s.mixstyle_alpha, s.mixstyle_partners, s.mixstyle_detach
         )
@@ -170,7 +174,7 @@ class FusionTransformer(CrossViewModel):
                 'where none is known, or set mask_guidance: false and train without'
             )
         ground, aerial = self.view_net(view), self.patch_net(patch)
-        fused, attention = self.fusion(ground[-1], aerial[-1], s.keep_attention)
+        fused, attention = self.fusion(ground[-1], aerial[-1], self.keep_attention)
         heat = self.decoder(fused, ground[::-1], aerial[::-1], mask)
         outputs = {'heat': heat.float(), **attention}
         if self.yaw is not None:

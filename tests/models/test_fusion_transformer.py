@@ -88,8 +88,10 @@ def test_shapes_of_oblong_pictures():
 
 def test_attention_is_given_only_if_asked_for_and_changes_nothing():
     with torch.no_grad():
-        plain, kept = small(), small(keep_attention=True)
-        without, outputs = plain(*pictures(plain)), kept(*pictures(kept))
+        model = small()
+        without = model(*pictures(model))
+        model.keep_attention = True
+        outputs = model(*pictures(model))
     assert set(without) == {'heat', 'yaw_scores'}
     torch.testing.assert_close(outputs['heat'], without['heat'])
     rows = outputs['attention_patch'].sum(dim=-1)

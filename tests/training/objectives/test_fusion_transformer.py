@@ -93,7 +93,7 @@ def test_a_place_outside_the_patch_teaches_nothing():
     loss.backward()
     assert (logits.grad[1] == 0).all()
     nothing = info_nce(logits, torch.zeros_like(weights))
-    assert float(nothing) == 0.0
+    assert nothing.item() == 0.0
 
 
 def test_weights_lie_where_the_place_is():
