@@ -18,7 +18,7 @@ from training.augmentation.photometric import (
     LimitFieldOfView,
 )
 from training.augmentation.pipeline import Pipeline, pipeline_from, STEPS
-from training.augmentation.prior import DrawPrior
+from training.augmentation.prior import DrawPrior, MovePrior
 from training.augmentation.step import Step
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     'JitterPatch',
     'JitterView',
     'LimitFieldOfView',
+    'MovePrior',
     'Pipeline',
     'pipeline_from',
     'RollPanorama',

@@ -17,7 +17,7 @@ from training.augmentation.photometric import (
     JitterView,
     LimitFieldOfView,
 )
-from training.augmentation.prior import DrawPrior
+from training.augmentation.prior import DrawPrior, MovePrior
 from training.augmentation.step import Step
 from training.datasets.sample import Sample
 
@@ -33,6 +33,7 @@ STEPS: dict[str, type[Step]] = {
     'erase_blocks': EraseBlocks,
     'drop_depth': DropDepth,
     'draw_prior': DrawPrior,
+    'move_prior': MovePrior,
 }
 # Keeps these draws apart from a reader's, which come from (seed, epoch, index) too.
 _STREAM = 0x617567

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geoloc_core.geometry import se3
 from training.augmentation.step import Step
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
@@ -47,3 +48,42 @@ class DrawPrior(Step):
         )
         prior = bounds.prior(sample.view.stamp_ns, sample.T_map_base, draws)
         return replace(sample, prior=prior)
+
+
+@dataclass(frozen=True)
+class MovePrior(Step):
+    """Moves the prior from where it is, and with it the patch that a robot would ask for.
+
+    Unlike `DrawPrior` it keeps what a data set says about places, such as a tile's middle that is
+    far from the truth; where the yaw is given, it makes any other protocol of it.
+
+    Attributes:
+        half_m: East and north, uniform within plus or minus this, m.
+        half_yaw_deg: The prior's yaw is turned by up to this, either way; 180 = unknown.
+    """
+
+    half_m: float = 0.0
+    half_yaw_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuses settings outside their range."""
+        super().__post_init__()
+        self.require(self.half_m >= 0, 'half_m', 'metres, 0 or more')
+        self.require(0 <= self.half_yaw_deg <= 180, 'half_yaw_deg', '0..180')
+
+    def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """See `Step.apply`."""
+        east, north, turn = rng.uniform(-1, 1, 3) * (
+            self.half_m,
+            self.half_m,
+            np.radians(self.half_yaw_deg),
+        )
+        prior = sample.prior
+        if prior is None:
+            return sample
+        x, y, yaw = se3.planar(prior.T_map_base)
+        T = se3.from_planar(x + east, y + north, yaw + turn, float(prior.T_map_base[2, 3]))
+        cov = prior.cov.copy()
+        cov[[0, 1], [0, 1]] += self.half_m**2 / 3
+        cov[5, 5] += np.radians(self.half_yaw_deg) ** 2 / 3
+        return replace(sample, prior=replace(prior, T_map_base=T, cov=cov))

@@ -8,7 +8,8 @@ import pytest
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import angles, se3
-from training.augmentation import DrawPrior, pipeline_from
+from tests.training.augmentation.compass_sample import compass_sample
+from training.augmentation import DrawPrior, MovePrior, pipeline_from
 
 
 def offsets(pipeline, sample, count=300):
@@ -56,3 +57,21 @@ def test_a_label_kept_back_gives_no_prior(tiny):
 def test_impossible_bounds_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         DrawPrior(**wrong)
+
+
+def test_a_moved_prior_starts_from_where_it_was():
+    sample = compass_sample()
+    before = np.array(se3.planar(sample.prior.T_map_base))
+    step = {'step': 'move_prior', 'half_m': 3.0, 'half_yaw_deg': 20}
+    pipeline = pipeline_from([step])
+    moved = np.array(
+        [se3.planar(pipeline(sample, i).prior.T_map_base) for i in range(200)]
+    ) - before  # fmt: skip
+    bounds = np.array([3.0, 3.0, np.radians(20)])
+    assert (np.abs(moved) <= bounds).all()
+    assert (moved.max(axis=0) > 0.9 * bounds).all() and (moved.min(axis=0) < -0.9 * bounds).all()
+    wider = pipeline(sample, 0).prior.cov - sample.prior.cov
+    np.testing.assert_allclose(wider.diagonal()[[0, 1, 5]], bounds**2 / 3)
+    assert MovePrior(half_m=3.0).apply(replace(sample, prior=None), np.random.default_rng(0))
+    with pytest.raises(ConfigError, match='half_m'):
+        MovePrior(half_m=-1.0)

@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training.compare PLAN`: many systems, one budget, one table.
+
+A plan names runs: what each trains, begun from which other run, and what it is evaluated on. The
+command does what is not done yet, so that it can be stopped and begun again at any moment, and
+rows of the committed tables come from nowhere else.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+import json
+import os
+from pathlib import Path
+import shlex
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from geoloc_core.errors import ConfigError, GeolocError
+
+_EPILOG = """\
+a plan (YAML):
+  common: {...}          settings of all runs, as in config/train/*.yaml
+  evaluations:           name -> arguments of python -m training.evaluate, without its --
+    pm180: {protocol: pm180, split_name: unseen_city, data: unseen}
+  runs:
+    - name: hc_net               its folder; with _s<seed> behind it
+      seeds: [0]
+      settings: {...}            laid over common
+      start_from: base           a run (of the same seed) with whose weights it begins, or
+                                 part of the network -> run
+      evaluate: [pm45]
+      row: {name: hc_net}        or {ablation: mixstyle, variant: random}
+
+data folders are given as NAME=DIR: --data train=DIR --data unseen=DIR; `train` is what is learned
+from.
+
+examples:
+  python -m training.compare config/train/comparison.yaml --data train=world/train \\
+      --data unseen=world/unseen
+  python -m training.compare config/train/comparison.yaml --list
+  python -m training.compare config/train/comparison.yaml --only hc_net --jobs 1 ...
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a plan.
+
+    Attributes:
+        name: Of its folder.
+        seed: Of everything.
+        settings: The whole training configuration.
+        after: Names of the runs it begins with.
+        evaluations: Names of `Plan.evaluations`.
+        row: What its rows in the tables are called.
+    """
+
+    name: str
+    seed: int
+    settings: dict[str, Any]
+    after: tuple[str, ...]
+    evaluations: tuple[str, ...]
+    row: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a plan's file says.
+
+    Attributes:
+        runs: In their order, those that others begin with first.
+        evaluations: Name -> arguments.
+    """
+
+    runs: tuple[Run, ...]
+    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads and checks a plan.
+
+    Raises:
+        ConfigError: It names the run and what is wrong with it.
+    """
+    from training.loop.reading import read_yaml
+
+    data = read_yaml(path)
+    unknown = sorted(set(data) - {'common', 'evaluations', 'runs'})
+    if unknown:
+        raise ConfigError(
+            f'{path}: {unknown[0]!r} is no part of a plan: common, evaluations, runs'
+        )
+    evaluations = dict(data.get('evaluations') or {})
+    runs: list[Run] = []
+    for entry in data.get('runs') or ():
+        for run in _runs(entry, data.get('common') or {}):
+            where = f'{path}: run {run.name}'
+            for name in run.evaluations:
+                if name not in evaluations:
+                    raise ConfigError(
+                        f'{where}: no evaluation is called {name!r}, but {", ".join(evaluations)}'
+                    )
+            done = {other.name for other in runs}
+            missing = [name for name in run.after if name not in done]
+            if missing:
+                raise ConfigError(f'{where} begins with {missing[0]}, which is no run before it')
+            if run.name in done:
+                raise ConfigError(f'{where} is named twice')
+            runs.append(run)
+    if not runs:
+        raise ConfigError(f'{path}: a plan needs runs')
+    return Plan(tuple(runs), evaluations)
+
+
+_KEYS = ('name', 'seeds', 'settings', 'start_from', 'evaluate', 'row')
+
+
+def _runs(entry: Mapping[str, Any], common: Mapping[str, Any]) -> list[Run]:
+    unknown = sorted(set(entry) - set(_KEYS))
+    if unknown or 'name' not in entry:
+        raise ConfigError(f'run {entry}: expected a name, and of {", ".join(_KEYS)} what it needs')
+    made = []
+    for seed in entry.get('seeds', [0]):
+        settings = merged(common, entry.get('settings') or {})
+        settings['seed'] = seed
+        after = entry.get('start_from') or {}
+        parts = {'': after} if isinstance(after, str) else dict(after)
+        # Of a run with as many seeds, the one with the same.
+        names = {part: f'{name}_s{seed}' for part, name in parts.items()}
+        if names:
+            files = {part: f'{{out}}/{name}/model.safetensors' for part, name in names.items()}
+            settings['start_from'] = files.get('') or files
+        row = {str(k): str(v) for k, v in (entry.get('row') or {'name': entry['name']}).items()}
+        made.append(
+            Run(
+                f'{entry["name"]}_s{seed}',
+                seed,
+                settings,
+                tuple(names.values()),
+                tuple(entry.get('evaluate') or ()),
+                row,
+            )
+        )
+    return made
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Nested mappings laid over each other; what is no mapping replaces what it lies on."""
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        return above
+    return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
+class Comparison:
+    """Does the runs of a plan that are not done yet."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        data: Mapping[str, Path],
+        results: Path,
+        preset: str,
+        jobs: int,
+    ) -> None:
+        """Takes a plan.
+
+        Args:
+            plan: What to do.
+            out: Folder of all runs.
+            data: Name -> folder of a data set; 'train' is what is learned from.
+            results: Folder of the tables.
+            preset: Conditions of the data, for the tables.
+            jobs: Runs at a time; processors are shared out among them.
+
+        Raises:
+            ConfigError: A data set that the plan needs is not given.
+        """
+        self._plan, self._out, self._data = plan, out, dict(data)
+        self._results, self._preset, self._jobs = results, preset, jobs
+        self._threads = max(1, (os.cpu_count() or 1) // jobs)
+        self._tables = threading.Lock()
+        needed = {'train', *(str(e.get('data', 'train')) for e in plan.evaluations.values())}
+        missing = sorted(needed - set(data))
+        if missing:
+            raise ConfigError(f'the plan needs the data {missing[0]!r}: --data {missing[0]}=DIR')
+
+    def run(self, only: Sequence[str]) -> int:
+        """Trains and evaluates; the number of runs that failed."""
+        wanted = [r for r in self._plan.runs if not only or _chosen(r, only)]
+        events = {r.name: threading.Event() for r in wanted}
+        failed: list[str] = []
+
+        def work(run: Run) -> None:
+            try:
+                for name in run.after:
+                    if name in events:
+                        events[name].wait()
+                self._one(run)
+            except (GeolocError, OSError, subprocess.CalledProcessError) as error:
+                failed.append(run.name)
+                print(f'{run.name}: {error}', file=sys.stderr, flush=True)
+            finally:
+                events[run.name].set()
+
+        with ThreadPoolExecutor(self._jobs) as pool:
+            list(pool.map(work, wanted))
+        print(f'{len(wanted) - len(failed)} of {len(wanted)} runs done')
+        return len(failed)
+
+    def folder(self, run: Run) -> Path:
+        """Where a run lies."""
+        return self._out / run.name
+
+    def _one(self, run: Run) -> None:
+        from training.loop.reading import to_yaml
+
+        folder = self.folder(run)
+        if not (folder / 'model.safetensors').is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Kept beside the run's folder: the run writes its own resolved one inside.
+            config = folder.with_suffix('.yaml')
+            settings = json.loads(json.dumps(run.settings).replace('{out}', str(self._out)))
+            settings = merged({'devices': {'threads': self._threads}}, settings)
+            config.write_text(to_yaml(settings), encoding='utf-8')
+            self._call(
+                run, 'train', str(config), '--data', str(self._data['train']),
+                '--out', str(folder), '--resume',
+            )  # fmt: skip
+            self._note(run)
+        for name in run.evaluations:
+            self._evaluate(run, name)
+
+    def _evaluate(self, run: Run, name: str) -> None:
+        out = self.folder(run) / 'evaluations' / name
+        if (out / 'figures.json').is_file():
+            return
+        table = 'ablations.csv' if 'ablation' in run.row else 'cross_view.csv'
+        arguments = {
+            'seed': run.seed, 'preset': self._preset, 'out': out,
+            'append': self._results / table, **self._plan.evaluations[name], **run.row,
+        }  # fmt: skip
+        arguments['data'] = self._data[str(arguments.get('data', 'train'))]
+        words = [str(self.folder(run) / 'model.safetensors')]
+        for key, value in arguments.items():
+            for each in value if isinstance(value, list) else [value]:
+                words += [f'--{key.replace("_", "-")}', str(each)]
+        # One at a time: they write into the same tables.
+        with self._tables:
+            self._call(run, 'evaluate', *words)
+
+    def _call(self, run: Run, command: str, *words: str) -> None:
+        """Runs a command in a process of its own; what it says goes into the run's folder."""
+        log = self.folder(run) / f'{command}.out'
+        line = [sys.executable, '-m', f'training.{command}', *words]
+        threads = str(self._threads)
+        with log.open('a', encoding='utf-8') as file:
+            file.write(f'$ {shlex.join(line[1:])}\n')
+            file.flush()
+            print(f'{run.name}: {command}', flush=True)
+            done = subprocess.run(
+                line, stdout=file, stderr=subprocess.STDOUT, check=False,
+                env={**os.environ, 'OMP_NUM_THREADS': threads},
+            )  # fmt: skip
+        if done.returncode:
+            last = log.read_text(encoding='utf-8').strip().splitlines()[-1:]
+            raise ConfigError(f'{command} failed ({log}): {"".join(last)}')
+
+    def _note(self, run: Run) -> None:
+        """The run's line in runs.csv."""
+        from training.evaluation import tables
+
+        folder = self.folder(run)
+        summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
+        environment = json.loads((folder / 'environment.json').read_text(encoding='utf-8'))
+        row = {
+            'run': run.name,
+            'system': run.settings['system']['name'],
+            'seed': run.seed,
+            'samples_seen': summary.get('samples_seen'),
+            'minutes': float(summary.get('seconds', 'nan')) / 60,
+            'machine': environment.get('machine') or environment.get('device'),
+            'command': f'python -m training.compare --only {run.name}',
+        }
+        with self._tables:
+            tables.replace_row(self._results / 'runs.csv', tables.RUNS, tables.RUNS_KEY, row)
+
+
+def _chosen(run: Run, only: Sequence[str]) -> bool:
+    return any(run.name == name or run.name.rsplit('_s', 1)[0] == name for name in only)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog='python -m training.compare',
+        description='Trains and evaluates all runs of a plan and fills the tables of '
+        'training/results. What is done is not done again; a run that was stopped goes on.',
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument('plan', type=Path, metavar='PLAN', help='YAML')
+    made.add_argument(
+        '--data', action='append', default=[], metavar='NAME=DIR', help='a data set (repeat)'
+    )
+    made.add_argument(
+        '--out', type=Path, default=Path('out/comparison'), help='folder of all runs'
+    )
+    made.add_argument(
+        '--results', type=Path, default=Path('training/results'), help='folder of the tables'
+    )
+    made.add_argument('--preset', default='hard', help='conditions of the data (hard)')
+    made.add_argument(
+        '--only', nargs='+', default=[], metavar='RUN', help='with or without _s<seed>'
+    )
+    made.add_argument('--jobs', type=int, default=1, help='runs at a time (1)')
+    made.add_argument('--list', action='store_true', help='show the runs and what is done of them')
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; the exit code is 1 if a run failed."""
+    args = parser().parse_args(arguments)
+    try:
+        plan = read_plan(args.plan)
+        if args.list:
+            for run in plan.runs:
+                done = (args.out / run.name / 'model.safetensors').is_file()
+                print(f'{"done" if done else "-":5s}{run.name:40s}{", ".join(run.evaluations)}')
+            return 0
+        data = {}
+        for word in args.data:
+            name, equals, folder = word.partition('=')
+            if not equals:
+                raise ConfigError(f'--data {word}: expected NAME=DIR, such as train=world/train')
+            data[name] = Path(folder)
+        if args.jobs < 1:
+            raise ConfigError(f'--jobs {args.jobs}: expected 1 or more')
+        comparison = Comparison(plan, args.out, data, args.results, args.preset, args.jobs)
+        return 1 if comparison.run(args.only) else 0
+    except (GeolocError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
