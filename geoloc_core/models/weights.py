@@ -126,24 +126,30 @@ def load_weights(
     return model.to(device).eval()
 
 
-def load_into(model: CrossViewModel, path: Path | str) -> WeightsHeader:
+def load_into(model: CrossViewModel, path: Path | str, part: str = '') -> WeightsHeader:
     """Replaces a model's weights by those of a file, as a beginning for more training.
 
     Args:
         model: Of the same system, built with settings that give the same tensors.
         path: What `save_weights` wrote.
+        part: Attribute that the model is of another system, if so: a file of that one will do as
+            well, and its part is taken.
 
     Raises:
         BundleError: Not such a file, of another system, or its tensors do not fit.
     """
     path = Path(path)
     header = read_header(path)
+    tensors = load_tensors(path)[1]
     if header.system != model.NAME:
-        raise BundleError(
-            f'{path} holds weights of {header.system!r}, the model is a {model.NAME!r}: '
-            'name weights of the same system'
-        )
-    fill(model, load_tensors(path)[1], str(path))
+        prefix = f'{part}.'
+        tensors = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if not part or not tensors:
+            raise BundleError(
+                f'{path} holds weights of {header.system!r}, the model is a {model.NAME!r}: '
+                'name weights of the same system'
+            )
+    fill(model, tensors, str(path))
     return header
 
 

@@ -6,13 +6,14 @@ import math
 import pytest
 import torch
 
-from geoloc_core.errors import ConfigError
+from geoloc_core.errors import BundleError, ConfigError
 from geoloc_core.models.base import normalise, parameter_count
 from geoloc_core.models.belief import mean_and_covariance
 from geoloc_core.models.g2sweakly import G2SWeakly
 from geoloc_core.models.geodistill import GeoDistill, GeoDistillSettings
 from geoloc_core.models.orientation_estimator import OrientationSettings
 from geoloc_core.models.registry import make_model
+from geoloc_core.models.weights import load_into, save_weights
 from tests.models.export_parity import assert_exports
 from tests.models.fixtures import batch_of, samples, with_prior
 from training.objectives.base import LOSS, Progress, run_model
@@ -67,6 +68,21 @@ def test_settings_come_back_from_a_file():
     without = make_model('geodistill', {'localizer': LOCALIZER, 'orientation': None})
     assert make_model('geodistill', without.settings_dict).settings == without.settings
     assert without.orientation is None
+
+
+def test_stages_hand_their_localizer_on(tmp_path):
+    """From a G2SWeakly to a distilled localizer, and from that to the whole."""
+    base, distilled, whole = make_model('g2sweakly', LOCALIZER), tiny(orientation=None), tiny()
+    save_weights(tmp_path / 'base.safetensors', base)
+    load_into(distilled.localizer, tmp_path / 'base.safetensors', 'localizer')
+    save_weights(tmp_path / 'distilled.safetensors', distilled)
+    load_into(whole.localizer, tmp_path / 'distilled.safetensors', 'localizer')
+    for name, value in base.state_dict().items():
+        assert torch.equal(whole.localizer.state_dict()[name], value)
+    with pytest.raises(BundleError, match='name weights of the same system'):
+        load_into(whole.localizer, tmp_path / 'distilled.safetensors')
+    with pytest.raises(BundleError, match=r'lacks .*orientation'):
+        load_into(whole, tmp_path / 'distilled.safetensors')
 
 
 def test_a_turned_robot_is_where_it_was():

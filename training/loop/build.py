@@ -76,7 +76,7 @@ def build_objective(config: Config, *, begun: bool) -> Objective:
     # A state on disk holds all weights: what the run began from need not be there any more.
     if start is not None and not begun:
         for part, path in (start if isinstance(start, dict) else {'': start}).items():
-            load_into(_part(model, part), Path(path).expanduser())
+            load_into(_part(model, part), Path(path).expanduser(), part)
     return make_objective(config.objective.name, model, config.objective.settings)
 
 

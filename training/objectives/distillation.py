@@ -123,13 +123,14 @@ class Distillation(Objective):
                 "distillation: mask 'most_active' is for localizers that lay features on the "
                 "ground: use 'field_of_view', 'cells' or 'none' with CCVPE"
             )
+        # What is frozen already, such as a transformer, stays so.
+        inside = {id(parameter) for parameter in localizer.parameters()}
         for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        learning: list[nn.Module] = [localizer]
-        if isinstance(localizer, Ccvpe) and not settings.direction_weight:
-            learning = [m for name, m in localizer.named_children() if name != 'direction']
-        for module in learning:
-            module.requires_grad_(True)
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in inside)
+        for name in _unmoved(localizer, settings):
+            part = getattr(localizer, name, None)
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False)
         self.teacher = make_teacher(model)
 
     @property
@@ -156,7 +157,7 @@ class Distillation(Objective):
             half_seen = student(view, patch, descriptor_mask=columns)
         else:
             mask = self._areas(view)
-            half_seen = student(view * mask, patch, view_feature_mask=mask)
+            half_seen = student(view * mask, patch, view_feature_mask=mask, yaw=seen['yaw'])
         targets, maps = score_maps(seen), score_maps(half_seen)
         parts = [self._cross_entropy(t, s) for t, s in zip(targets, maps, strict=True)]
         loss = torch.stack(parts).mean()
@@ -229,6 +230,13 @@ def localizer_of(model: CrossViewModel) -> G2SWeakly | Ccvpe:
             'can be hidden in part'
         )
     return part
+
+
+def _unmoved(localizer: G2SWeakly | Ccvpe, settings: DistillationSettings) -> tuple[str, ...]:
+    """Parts that no map of scores depends on."""
+    if isinstance(localizer, G2SWeakly):
+        return ('rotation', 'rotation_net')
+    return () if settings.direction_weight else ('direction',)
 
 
 def score_maps(outputs: Mapping[str, Tensor]) -> list[Tensor]:

@@ -100,6 +100,51 @@ def test_student_learns_and_teacher_follows(system, batches):
     assert not torch.equal(made.teacher.state_dict()[weights], before[weights])
 
 
+def test_frozen_parts_stay_frozen():
+    model = network('g2sweakly')
+    model.view_net.encoder.requires_grad_(False)
+    made = make_objective('distillation', model)
+    assert not any('view_net.encoder' in name for name in learning(made))
+    assert any('patch_net.encoder' in name for name in learning(made))
+    assert any('view_net.stages' in name for name in learning(made))
+
+
+def test_a_pinhole_with_the_rotation_estimator(batches):
+    """Its strip does not wrap, and the student is matched under the teacher's yaw."""
+    torch.manual_seed(0)
+    pinhole = {
+        'camera': 'pinhole',
+        'focal_px': (32.0, 32.0),
+        'center_px': (31.5, 12.0),
+        'rotation': True,
+        'rotation_levels': (0,),
+        'circular': False,
+        'half_yaw_deg': 10.0,
+    }
+    settings = {'orientation': None, 'localizer': {**LOCALIZER, **pinhole}}
+    model = make_model('geodistill', settings)
+    with torch.no_grad():
+        # Fresh, it answers 0.
+        for parameter in model.localizer.rotation.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    made = make_objective('distillation', model, {'visible': (0.75, 0.83), 'wraps': False})
+    assert not any('rotation' in name for name in learning(made))
+    batch = {
+        'view': torch.randint(0, 255, (2, 3, 32, 64), dtype=torch.uint8),
+        'view_mask': torch.ones(2, 1, 32, 64, dtype=torch.bool),
+        'patch': torch.randint(0, 255, (2, 3, 80, 96), dtype=torch.uint8),
+        'patch_mask': torch.ones(2, 1, 80, 96, dtype=torch.bool),
+    }
+    yaws = []
+    forward = made.model.localizer.forward
+    made.model.localizer.forward = lambda *a, **k: yaws.append(k['yaw']) or forward(*a, **k)
+    made(batch, Progress())[LOSS].backward()
+    with torch.no_grad():
+        expected = run_model(made.teacher, batch)['yaw']
+    torch.testing.assert_close(yaws[0], expected)
+    assert expected.abs().max() > 0
+
+
 @pytest.mark.parametrize('system', ['g2sweakly', 'ccvpe'])
 def test_no_gradient_where_both_see_the_same(system, batches):
     made = objective(system, mask='none').eval()
