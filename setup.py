@@ -39,6 +39,10 @@ setup(
         (f'share/{PACKAGE}/launch', glob('launch/*.launch.py')),
         (f'share/{PACKAGE}/config', [p for p in glob('config/*') if Path(p).is_file()]),
         (f'share/{PACKAGE}/config/world', glob('config/world/*')),
+        *(
+            (f'share/{PACKAGE}/{folder}', glob(f'{folder}/*'))
+            for folder in glob('config/models/*')
+        ),
     ],
     zip_safe=False,
     # On a robot rosdep brings these as distribution packages (package.xml); the ranges admit

@@ -24,7 +24,7 @@ from geoloc_core.messages.conversions import camera_mount
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
-from geoloc_core.sources.matcher import AbstractMatcher
+from geoloc_core.sources.matcher import AbstractMatcher, SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher
 
 Record = TypeVar('Record')
@@ -89,6 +89,7 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
             bundle,
             base_height_m=params['matcher.base_height_m'],
             threads=params['model.threads'],
+            limits=_filled(SearchLimits(), 'matcher.search', params),
         )
         return CrossViewSource(matcher, config)
     classical = _filled(CorrelationConfig(), 'matcher', params)

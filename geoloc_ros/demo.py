@@ -21,6 +21,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.simulation.robots.drive import Drive, make_drive, R_BODY_OPTICAL
 from geoloc_ros.demo_node import free_domain, NodeProcess, ros_environment
 
+MATCHERS = ('learned', 'classical')
 # Name inside the node -> topic of the bag.
 REMAP = {
     'image/compressed': topics.COMPRESSED,
@@ -42,6 +43,7 @@ class DemoOptions:
         rate: Speed of the replay against real time.
         camera: 'pinhole', 'fisheye' or 'panorama'.
         keep: Take the drive that is in `out` already, if it was made with the same options.
+        matcher: 'learned' (the bundle of `config/models/geoloc`) or 'classical'.
     """
 
     out: Path
@@ -50,6 +52,7 @@ class DemoOptions:
     rate: float = 1.0
     camera: str = 'pinhole'
     keep: bool = False
+    matcher: str = 'learned'
 
     def drive_options(self) -> dict[str, Any]:
         """What decides about the drive's content."""
@@ -76,7 +79,7 @@ def demo_drive(options: DemoOptions) -> Drive:
 
 
 def default_config(name: str) -> Path:
-    """A file of `config/`, beside the code or where the package was installed.
+    """A file or folder of `config/`, beside the code or where the package was installed.
 
     Raises:
         ConfigError: It is in neither place.
@@ -85,7 +88,7 @@ def default_config(name: str) -> Path:
     places = [Path(__file__).resolve().parents[1] / 'config' / name]
     places += [Path(prefix) / 'share' / 'geoloc_ros' / 'config' / name for prefix in prefixes]
     for place in places:
-        if place.is_file():
+        if place.exists():
             return place
     raise ConfigError(f'{name} is missing; looked for {" and ".join(map(str, places))}')
 
@@ -111,6 +114,26 @@ def write_params(path: Path, drive: Drive, map_path: Path) -> None:
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding='utf-8')
 
 
+def choose_matcher(path: Path, matcher: str) -> None:
+    """Writes into a parameter file which matcher the node shall use.
+
+    Args:
+        path: Of the file.
+        matcher: 'learned' or 'classical'.
+
+    Raises:
+        ConfigError: Another name, or the bundle is missing.
+    """
+    import yaml
+
+    if matcher not in MATCHERS:
+        raise ConfigError(f'no matcher is called {matcher!r}: choose one of {MATCHERS}')
+    tree = yaml.safe_load(path.read_text(encoding='utf-8'))
+    bundle = str(default_config('models/geoloc').resolve()) if matcher == 'learned' else ''
+    tree['/**']['ros__parameters']['model'] = {'path': bundle}
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding='utf-8')
+
+
 def require_packages() -> None:
     """Makes sure that what the demo needs is installed, before any work is done.
 
@@ -119,7 +142,13 @@ def require_packages() -> None:
     """
     import importlib.util
 
-    needed = {'embreex': 'sim', 'rclpy': 'ros', 'rosgraph_msgs': 'ros', 'matplotlib': 'viz'}
+    needed = {
+        'embreex': 'sim',
+        'rclpy': 'ros',
+        'rosgraph_msgs': 'ros',
+        'matplotlib': 'viz',
+        'onnxruntime': 'onnx',
+    }
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extras = ','.join(sorted({needed[name] for name in missing}))
@@ -155,6 +184,7 @@ def run_demo(options: DemoOptions) -> dict[str, Any]:
     out = options.out
     out.mkdir(parents=True, exist_ok=True)
     bag_path, map_path, params_path = prepare(options)
+    choose_matcher(params_path, options.matcher)
     rendered = time.monotonic()
 
     environment = ros_environment(free_domain())

@@ -29,6 +29,12 @@ def register(subparsers) -> None:
     parser.add_argument(
         '--keep', action='store_true', help='take the drive that is there, if it is the same'
     )
+    parser.add_argument(
+        '--matcher',
+        default='learned',
+        choices=('learned', 'classical'),
+        help='what compares pictures with the map: our network, or correlation without weights',
+    )
     parser.set_defaults(run=_demo)
 
 
@@ -45,7 +51,7 @@ def _demo(args: argparse.Namespace) -> int:
     begin = time.monotonic()
     out = Path(args.out)
     metrics = run_demo(
-        DemoOptions(out, args.seed, args.duration, args.rate, args.camera, args.keep)
+        DemoOptions(out, args.seed, args.duration, args.rate, args.camera, args.keep, args.matcher)
     )
     print()
     print_summary(metrics)
