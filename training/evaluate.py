@@ -57,10 +57,10 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def add_data_arguments(made: argparse.ArgumentParser) -> None:
+def add_data_arguments(made: argparse.ArgumentParser, required: bool = True) -> None:
     """Arguments about the samples, which `training.visualize` takes as well."""
     data = made.add_argument_group('data')
-    data.add_argument('--data', type=Path, required=True, metavar='DIR', help='of the data set')
+    data.add_argument('--data', type=Path, required=required, metavar='DIR', help='its folder')
     data.add_argument('--reader', default='vigor', help='see `geoloc data list` (vigor)')
     data.add_argument('--split', help="of the reader; several as 'train+test' (its test split)")
     data.add_argument('--protocol', default='aligned', choices=PROTOCOLS, help='(aligned)')
@@ -84,17 +84,33 @@ def opened(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     Raises:
         GeolocError: Weights, data and protocol do not fit each other, or cannot be read.
     """
-    from training.evaluation.opening import (
-        chosen_device,
-        open_model,
-        open_samples,
-        reader_options,
-    )
-    from training.evaluation.protocols import opening, protocol, require_range
+    from training.evaluation.opening import chosen_device, open_model
+    from training.evaluation.protocols import protocol, require_range
 
     rules = protocol(args.protocol)
-    how = opening(
-        rules,
+    _how(args)
+    model, facts = open_model(args.weights, chosen_device(args.device))
+    require_range(model, rules)
+    return model, facts, opened_samples(args, model)
+
+
+def opened_samples(args: argparse.Namespace, model: Any) -> Any:
+    """The samples that the arguments mean, for a network.
+
+    Raises:
+        GeolocError: They cannot be read, or follow no such protocol.
+    """
+    from training.evaluation.opening import open_samples
+
+    return open_samples(args.reader, args.data, _how(args), args.limit, model.EXTRA_INPUTS)
+
+
+def _how(args: argparse.Namespace) -> Any:
+    from training.evaluation.opening import reader_options
+    from training.evaluation.protocols import opening, protocol
+
+    return opening(
+        protocol(args.protocol),
         args.reader,
         args.area,
         args.split,
@@ -103,10 +119,6 @@ def opened(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
         draws=args.draws,
         options=reader_options(args.set),
     )
-    model, facts = open_model(args.weights, chosen_device(args.device))
-    require_range(model, rules)
-    samples = open_samples(args.reader, args.data, how, args.limit, model.EXTRA_INPUTS)
-    return model, facts, samples
 
 
 def evaluate(args: argparse.Namespace) -> int:

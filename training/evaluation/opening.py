@@ -16,6 +16,7 @@ from geoloc_core.models.base import CrossViewModel, normalise
 from geoloc_core.models.weights import load_weights, read_header
 from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
+from training.datasets.sample import Sample
 from training.evaluation.protocols import Opening
 from training.loading import Batch, make_loader, Preparation
 from training.preparation import CrossViewPreparation
@@ -114,6 +115,21 @@ class Samples:
     def __len__(self) -> int:
         """Number of samples."""
         return sum(len(part) for part in self.indices)
+
+    def sample(self, key: str) -> Sample:
+        """One sample, changed as in the batches.
+
+        Raises:
+            DataError: No such key, or its files cannot be read.
+        """
+        for dataset, chosen in zip(self.datasets, self.indices, strict=True):
+            keys = dataset.keys
+            for index in chosen:
+                if keys[index] == key:
+                    sample = dataset.sample(int(index))
+                    augment = self.opening.augment
+                    return sample if augment is None else augment(sample, int(index), 0)
+        raise DataError(f'no sample is called {key!r}')
 
     def batches(
         self, model: CrossViewModel, size: int, workers: int = 0, others: bool = False
