@@ -10,7 +10,8 @@ the camera is and which way it looks.
 Differences from the released code:
 - One pixel rule (integers are centres), also for the middle of an even picture and across the
   levels of the pyramid, where it had corners and centres mixed.
-- Corner moves are predicted in cells of the map, not in pixels, so that training starts faster.
+- Corner moves are predicted in cells of the map, not in pixels: the same first moves, but quicker
+  learning.
 - Places are looked up without gradient, as in RAFT; losses reach every increment through the sum.
 - Yaw is read along one line in training and in use (an eighth of the bird's-eye view long).
 - The published count of 11.21 M parameters includes the ImageNet classifiers of both backbones
@@ -120,11 +121,15 @@ class HcNet(CrossViewModel):
         rows, columns = s.bev_height // self.stride, s.bev_width // self.stride
         window = s.levels * (2 * s.radius + 1) ** 2
         self.update = CornerUpdate(window + 2, s.width, (rows, columns))
+        with torch.no_grad():
+            # Cells stand where the publisher has pixels: so the first moves are as small as there.
+            self.update.last.weight /= self.stride
+            self.update.last.bias /= self.stride
         self._lay_out(rows, columns)
-        self.calibration['log_temperature'] = nn.Parameter(torch.tensor(4.0).log())
-        self.calibration['log_sigma_m'] = nn.Parameter(torch.tensor(1.0).log())
-        self.calibration['log_kappa'] = nn.Parameter(torch.tensor(300.0).log())
-        self.calibration['log_kappa_astray'] = nn.Parameter(torch.tensor(3.0).log())
+        # Wide at first: from there the likelihood of any truth has a slope.
+        for scalar, value in (('temperature', 400.0), ('sigma_m', 4.0), ('kappa', 50.0)):
+            self.calibration[f'log_{scalar}'] = nn.Parameter(torch.tensor(value).log())
+        self.calibration['log_kappa_astray'] = nn.Parameter(torch.tensor(0.0))
         self.calibration['trust'] = nn.Parameter(torch.tensor(1.0))
         self.calibration['trust_per_confidence'] = nn.Parameter(torch.tensor(0.0))
 

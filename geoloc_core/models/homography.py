@@ -9,10 +9,14 @@ Warping", 1989, square to quadrilateral): a few products and one division.
 import torch
 from torch import Tensor
 
-# Area (px^2) and depth (w of the first corner = 1) under which a quadrilateral counts as folded.
-# Only a network that has not learned yet goes there; clamping keeps its answer finite.
+# Area (px^2) under which a quadrilateral counts as folded; only its sign is kept then.
 _MIN_AREA = 1.0
-_MIN_W = 0.02
+# Depth at the top right and bottom left corners is that of the top left one times 1 plus this.
+# Ground on a map has no perspective at all, so this is ample; a network that has not learned yet
+# folds quadrilaterals, and one such answer, thrown to infinity, would undo its training.
+_PERSPECTIVE = (-0.4, 1.0)
+# Least depth, which no point inside the raster reaches.
+_MIN_W = 0.1
 
 
 def corners_of(width: float, height: float) -> Tensor:
@@ -27,6 +31,9 @@ def corners_of(width: float, height: float) -> Tensor:
 def from_corners(corners: Tensor, width: float, height: float) -> Tensor:
     """The homography that takes a raster's corners to given places.
 
+    Where that would need more perspective than ground on a map can have, the fourth corner (bottom
+    right) is let go.
+
     Args:
         corners: (..., 4, 2) px, where `corners_of(width, height)` go.
         width: Of the raster, px.
@@ -40,7 +47,8 @@ def from_corners(corners: Tensor, width: float, height: float) -> Tensor:
     area = _cross(d1, d2)
     # Not zero, and its sign kept.
     area = torch.where(area < 0, area.clamp(max=-_MIN_AREA), area.clamp(min=_MIN_AREA))
-    g, h = _cross(fold, d2) / area, _cross(d1, fold) / area
+    g = (_cross(fold, d2) / area).clamp(*_PERSPECTIVE)
+    h = (_cross(d1, fold) / area).clamp(*_PERSPECTIVE)
     first = p1 - p0 + g[..., None] * p1
     second = p3 - p0 + h[..., None] * p3
     right, bottom = width - 1.0, height - 1.0
@@ -65,7 +73,7 @@ def project(homography: Tensor, points: Tensor) -> Tensor:
         points: (N, 2) px.
 
     Returns:
-        (..., N, 2) px. A point that would come to lie behind the plane is sent far away instead.
+        (..., N, 2) px. A point outside the raster may lack depth; it is given the least there is.
     """
     u, v = points[:, 0], points[:, 1]
     rows = (homography[..., :, :1] * u + homography[..., :, 1:2] * v) + homography[..., :, 2:]

@@ -8,7 +8,7 @@ from geoloc_core.models.homography import corners_of, from_corners, project
 SIZE = (40, 24)
 
 
-def moved(seed, spread=6.0, batch=()):
+def moved(seed, spread=2.0, batch=()):
     generator = torch.Generator().manual_seed(seed)
     return corners_of(*SIZE) + spread * torch.randn(*batch, 4, 2, generator=generator)
 
@@ -47,5 +47,15 @@ def test_folded_quadrilaterals_stay_finite():
     corners = torch.stack([flat, line, crossed, moved(2, spread=200.0)]).requires_grad_()
     places = project(from_corners(corners, *SIZE), torch.rand(30, 2) * 40)
     assert places.isfinite().all()
+    # Not thrown further than a few times the size of the quadrilateral.
+    assert (places.abs().amax(dim=(1, 2)) < 20 * corners.abs().amax(dim=(1, 2)) + 1).all()
     places.sum().backward()
     assert corners.grad.isfinite().all()
+
+
+def test_too_much_perspective_lets_the_fourth_corner_go():
+    corners = corners_of(*SIZE)
+    corners[3] = torch.tensor([4.0, 2.0])
+    found = project(from_corners(corners, *SIZE), corners_of(*SIZE))
+    torch.testing.assert_close(found[:3], corners[:3], atol=1e-4, rtol=0)
+    assert found[3].isfinite().all() and (found[3] - corners[3]).norm() > 1
