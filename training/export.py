@@ -29,7 +29,7 @@ EXAMPLES = """examples:
   python -m training.export weights.safetensors --out out/bundles/mine --noise
 
 then:
-  geoloc node with  matcher.bundle: out/bundles/mine   (see config/geoloc.yaml)
+  geoloc model check out/bundles/mine      and the node's parameter model.path: out/bundles/mine
 
 exit code: 0 written, 1 an error or a difference over tolerance (said in one line, nothing
 written)"""

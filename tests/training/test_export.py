@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles: what is written answers like the network; what does not is not written."""
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 import json
 import math
@@ -125,10 +126,9 @@ def test_any_number_of_yaws():
     assert parity.samples == 4 and model.norm.training
 
 
-def test_difference_over_tolerance_is_refused(tmp_path, monkeypatch):
-    torch.manual_seed(0)
-    model = tiny.Tiny()
-    graph = exporting.to_onnx(model, random_inputs(model))
+def test_difference_over_tolerance_is_refused(weights, exported, monkeypatch):
+    graph = load_bundle(exported[0]).weights
+    model = deepcopy(weights[1])
     with torch.no_grad():
         model.view_net.weight.add_(0.01)
     monkeypatch.setattr(exporting, 'to_onnx', lambda *_: graph)
@@ -162,6 +162,33 @@ def test_no_samples_is_an_error():
 def test_sample_that_cannot_be_read_is_left_out(tmp_path):
     model = tiny.Tiny()
     assert len(list(exporting.from_data(model, 'eight', tmp_path, 'torn', 9))) == 1
+
+
+CONFIG = """
+system: {{name: tiny_judged}}
+objective: {{name: volume}}
+data:
+  reader: eight
+  root: {root}
+  train: {{split: train}}
+  validation: {validation}
+batch_size: 1
+steps: 1
+optimizer: {{name: adam, lr: 1.0e-3}}
+schedule: {{name: constant}}
+"""
+
+
+def test_samples_of_the_run_that_made_the_weights(tmp_path):
+    model = tiny.Tiny()
+    config = tmp_path / 'config.yaml'
+    config.write_text(CONFIG.format(root=tmp_path, validation='{split: test}'))
+    found = list(exporting.from_run(model, config, 2))
+    assert len(found) == 2 and found[0]['view'].shape == (1, 3, 32, 64)
+    assert found[0]['view'].dtype == torch.float32 and not found[0]['view'].equal(found[1]['view'])
+    config.write_text(CONFIG.format(root=tmp_path, validation='null'))
+    with pytest.raises(ConfigError, match='no validation split to compare on'):
+        exporting.from_run(model, config, 2)
 
 
 @pytest.mark.parametrize(
