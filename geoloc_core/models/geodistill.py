@@ -27,6 +27,7 @@ from geoloc_core.models.orientation_estimator import OrientationEstimator, Orien
 from geoloc_core.models.template_matching import best_xy, pooled_log_probability
 
 PUBLISHED_ORIENTATION = OrientationSettings()
+PUBLISHED_RANGE_DEG = 45.0
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,30 @@ class GeoDistillSettings:
 
     Attributes:
         localizer: Of the part that places a view, and of both pictures.
-        orientation: Of the estimator; null for a known orientation (2 DoF), the belief's yaws are
-            then those of `localizer`.
+        orientation: Of the estimator; null for a known orientation (2 DoF).
         half_yaw_deg: Yaw offsets that the estimator is made for, +-; the belief covers its
-            classes, of which a few lie past this.
+            classes, of which a few lie past this. Null: 45, or the localizer's own range where
+            there is no estimator.
     """
 
     localizer: LocalizerSettings = LocalizerSettings()
     orientation: OrientationSettings | None = PUBLISHED_ORIENTATION
-    half_yaw_deg: float = 45.0
+    half_yaw_deg: float | None = None
+
+    def __post_init__(self) -> None:
+        """Settles the range.
+
+        Raises:
+            ConfigError: It is not the localizer's, and nothing else would estimate yaw.
+        """
+        own = self.localizer.half_yaw_deg if self.orientation is None else PUBLISHED_RANGE_DEG
+        half = own if self.half_yaw_deg is None else float(self.half_yaw_deg)
+        if self.orientation is None and half != own:
+            raise ConfigError(
+                f'geodistill: half_yaw_deg is {half:g}, but without an orientation estimator it '
+                f"is the localizer's {own:g}: leave it out, or give 'orientation' settings"
+            )
+        object.__setattr__(self, 'half_yaw_deg', half)
 
 
 class GeoDistill(CrossViewModel):
@@ -76,6 +92,7 @@ class GeoDistill(CrossViewModel):
         localizer = G2SWeakly(settings.localizer)
         super().__init__(settings, localizer.inputs)
         self.localizer = localizer
+        half = float(settings.half_yaw_deg or 0.0)
         self.orientation: OrientationEstimator | None = None
         if settings.orientation is not None:
             if settings.localizer.camera != 'equirectangular':
@@ -85,15 +102,14 @@ class GeoDistill(CrossViewModel):
                     'rotation to true if yaw is not known'
                 )
             self.orientation = OrientationEstimator(
-                settings.orientation, self.inputs.view, self.inputs.patch, settings.half_yaw_deg
+                settings.orientation, self.inputs.view, self.inputs.patch, half
             )
             yaws = self.orientation.classes.centers.clone()
             self.closed = self.orientation.classes.closed
             self.calibration['log_yaw_temperature'] = nn.Parameter(torch.zeros(()))
         else:
-            s = settings.localizer
-            yaws = evenly_spaced_yaws(s.yaw_bins, s.half_yaw_deg)
-            self.closed = s.half_yaw_deg >= 180.0
+            yaws = evenly_spaced_yaws(settings.localizer.yaw_bins, half)
+            self.closed = half >= 180.0
         self.register_buffer('yaw_bins', yaws, persistent=False)
         # A yaw from elsewhere is known to about a degree.
         self.calibration['log_kappa'] = nn.Parameter(torch.tensor(math.degrees(1.0) ** 2).log())

@@ -38,7 +38,7 @@ def tiny(half_yaw_deg=180.0, orientation=ESTIMATOR, **localizer):
     settings = {
         'localizer': {**LOCALIZER, **localizer},
         'orientation': orientation,
-        'half_yaw_deg': half_yaw_deg,
+        'half_yaw_deg': None if orientation is None else half_yaw_deg,
     }
     return make_model('geodistill', settings).eval()
 
@@ -132,7 +132,8 @@ def test_yaw_from_elsewhere_and_two_degrees_of_freedom():
     assert 'yaw_logits' not in outputs
     pose = model.belief(outputs).pose
     assert pose[:, 2].tolist() == pytest.approx([0.3, -0.2])
-    known = tiny(orientation=None, half_yaw_deg=45.0)
+    known = tiny(orientation=None)
+    assert known.settings.half_yaw_deg == 2.0
     belief = known.belief(known(view, patch))
     assert belief.pose[:, 2].tolist() == [0.0, 0.0]
     assert not belief.closed
@@ -143,6 +144,12 @@ def test_open_range_of_the_belief_covers_the_estimators():
     belief_yaws = tiny(45.0).yaw_bins
     assert math.degrees(float(belief_yaws[-1])) > 45.0
     assert torch.allclose(belief_yaws, -belief_yaws.flip(0), atol=1e-6)
+
+
+def test_the_range_is_one_that_something_estimates():
+    assert GeoDistillSettings().half_yaw_deg == 45.0
+    with pytest.raises(ConfigError, match=r"is 45, but .* the localizer's 2"):
+        GeoDistillSettings(orientation=None, half_yaw_deg=45.0)
 
 
 def test_pinholes_have_no_such_estimator():
