@@ -123,8 +123,8 @@ class HcNet(CrossViewModel):
         self.update = CornerUpdate(window + 2, s.width, (rows, columns))
         with torch.no_grad():
             # Cells stand where the publisher has pixels: so the first moves are as small as there.
-            self.update.last.weight /= self.stride
-            self.update.last.bias /= self.stride
+            for parameter in self.update.last.parameters():
+                parameter.div_(self.stride)
         self._lay_out(rows, columns)
         # Wide at first: from there the likelihood of any truth has a slope.
         for scalar, value in (('temperature', 400.0), ('sigma_m', 4.0), ('kappa', 50.0)):

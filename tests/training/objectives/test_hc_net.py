@@ -228,9 +228,9 @@ def test_moved_patches_move_the_answer_and_rolled_panoramas_turn_it(one_thread):
     model = trained(model, batches, 200)
     held_out = batch_of(model, drawn(places, 8, rng))
     pose, truth = answers(model, held_out), held_out['truth']
-    for axis in (0, 1, 2):
+    for axis, least in ((0, 0.95), (1, 0.95), (2, 0.8)):
         together = torch.corrcoef(torch.stack([pose[:, axis], truth[:, axis]]))[0, 1]
-        assert together > 0.9, axis
+        assert together > least, axis
     # One panorama, the patch moved alone; then one patch, the panorama turned alone.
     still = samples(1)[0]
     x, y = (
