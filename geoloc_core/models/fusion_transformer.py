@@ -21,8 +21,8 @@ Differences from the released code:
   its middle.
 - What divides the logits before the softmax is each sample's own peak, not the batch's
   (`training.objectives.fusion_transformer` has both).
-- Classes under the mask's name are those of the patch as it was cut around the prior, so the
-  place may be anywhere in it.
+- Where our notes on the method leave a layer of the decoder open (its entry, the steps between
+  sizes), it is the one with which the published count comes out to the last of its digits.
 """
 
 from typing import cast
