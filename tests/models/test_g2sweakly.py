@@ -72,6 +72,17 @@ def test_published_size():
     assert model.ground['1'].size == (51, 51)
 
 
+@pytest.mark.slow
+def test_published_size_of_the_transformer_variant():
+    pytest.importorskip('transformers')
+    # ViT-B/14 once, frozen, and two DPT heads of 38.9 M with all three of their outputs.
+    model = make_model('g2sweakly', {'backbone': 'dinov2_base', 'levels': [0, 1, 2]})
+    assert parameter_count(model) == pytest.approx(164.4e6, rel=0.02)
+    assert parameter_count(model.view_net) == pytest.approx(38.9e6, rel=0.02)
+    # 512 px are resized to 37 tokens: 296 cells, of 512 / 296 px each.
+    assert model.cell_m(2) == pytest.approx(0.14 * 512 / 296)
+
+
 @pytest.mark.parametrize(
     ('level', 'template', 'search'), [(0, 25, 40), (1, 51, 78), (2, 102, 155)]
 )
