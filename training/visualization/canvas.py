@@ -19,7 +19,7 @@ ANSWER: Rgb = (86, 200, 255)
 PRIOR: Rgb = (255, 190, 0)
 MASK: Rgb = (255, 90, 200)
 _BITS = 4
-_MOST_HEAT = 0.75
+_MOST_HEAT = 0.6
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,11 @@ def fitted(image: Image, height: int, most: int = 640) -> Image:
 
 
 def hot(image: Image, values: NDArray) -> Image:
-    """A picture with a map (h, w) of any values >= 0 laid over all of it."""
+    """A picture with a map (h, w) laid over all of it, from its least to its largest value."""
     size = (image.shape[1], image.shape[0])
-    peak = float(np.nanmax(values))
-    level = np.nan_to_num(values).astype(np.float32) / (peak if peak > 0 else 1.0)
+    values = np.nan_to_num(values).astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    level = (values - low) / (high - low if high > low else 1.0)
     level = np.clip(cv2.resize(level, size, interpolation=cv2.INTER_LINEAR), 0, 1)
     alpha = (level * _MOST_HEAT)[..., None]
     return np.round(alpha * heat_colours(level) + (1 - alpha) * image).astype(np.uint8)

@@ -31,9 +31,12 @@ def matched(look: Look, side: int = SIDE) -> Image:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    parts = [titled(fitted(look.sample.view.image, side, 2 * side), 'view')]
-    if look.sample.view.image.shape[:2] != look.view.shape[:2]:
-        parts.append(titled(fitted(look.view, side, 2 * side), 'as the network is fed it'))
+    fed = fitted(look.view, side // 2 if look.view.shape[1] > look.view.shape[0] else side, side)
+    seen = titled(fitted(look.sample.view.image, side // 2, side), 'view')
+    if fed.shape[1] == seen.shape[1]:
+        parts = [np.concatenate([seen, titled(fed, 'as the network is fed it')])]
+    else:
+        parts = [seen, titled(fed, 'as the network is fed it')]
     parts.append(titled(aerial(look, side, heat=False), 'patch'))
     parts.append(titled(aerial(look, side), 'belief, all yaws'))
     if 'patch_classes' in look.batch and bool(look.batch['patch_classes'].any()):

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 import torch
 
 from geoloc_core.models.base import CrossViewModel
+from geoloc_core.visualization.ink import BACKGROUND
 from training.datasets.sample import Sample
 from training.objectives.base import run_model
 from training.visualization.canvas import ANSWER, Canvas, fitted, row, titled, TRUTH
@@ -51,6 +52,6 @@ def semi_positive_picture(model: CrossViewModel, sample: Sample, side: int = SID
 def _padded(image: Image, width: int) -> Image:
     if image.shape[1] > width:
         return fitted(image, image.shape[0], width)
-    out = np.zeros((image.shape[0], width, 3), np.uint8)
+    out = np.full((image.shape[0], width, 3), BACKGROUND, np.uint8)
     out[:, : image.shape[1]] = image
     return out
