@@ -99,7 +99,12 @@ def fit_calibration(
     for p in scalars.values():
         p.requires_grad_(True)
     optimizer = torch.optim.LBFGS(
-        list(scalars.values()), max_iter=_MAX_ITERATIONS, line_search_fn='strong_wolfe'
+        list(scalars.values()),
+        max_iter=_MAX_ITERATIONS,
+        # Nats; a finer answer would be about these samples only.
+        tolerance_grad=1e-4,
+        tolerance_change=1e-5,
+        line_search_fn='strong_wolfe',
     )
     before = _mean(model, stored, device)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From settings to what a run is made of: devices, network, objective, batches."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.pretrained import without_pretrained
 from geoloc_core.models.registry import make_model
 from geoloc_core.models.weights import load_into
 from training.loop.data import fixed_batch, training_batches, validation_batches, Wanted
@@ -71,9 +73,10 @@ def build_objective(config: Config, *, begun: bool) -> Objective:
         ConfigError: Unknown names or settings.
         BundleError: The weights to begin with do not fit.
     """
-    model = make_model(config.system.name, config.system.settings)
-    start = config.start_from
     # A state on disk holds all weights: what the run began from need not be there any more.
+    with without_pretrained() if begun else nullcontext():
+        model = make_model(config.system.name, config.system.settings)
+    start = config.start_from
     if start is not None and not begun:
         for part, path in (start if isinstance(start, dict) else {'': start}).items():
             load_into(_part(model, part), Path(path).expanduser(), part)

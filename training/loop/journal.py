@@ -50,7 +50,8 @@ class Journal:
         if not active:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        self._rows = [r for r in read_rows(folder / 'metrics.csv') if int(r['step']) <= step]
+        rows = read_rows(folder / 'metrics.csv')
+        self._rows = [r for r in rows if r.get('step', '').isdigit() and int(r['step']) <= step]
         from torch.utils.tensorboard import SummaryWriter
 
         self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=step + 1)

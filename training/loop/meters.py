@@ -63,4 +63,7 @@ class Meters:
 
 def scalars_of(losses: Mapping[str, Tensor]) -> tuple[tuple[str, ...], Tensor]:
     """Names and a vector (N,) float32 of an objective's terms."""
-    return tuple(losses), torch.stack([v.detach().float().reshape(()) for v in losses.values()])
+    # Terms may be plain numbers: a weight that changes, a share of samples.
+    device = next(v.device for v in losses.values() if isinstance(v, Tensor))
+    values = [torch.as_tensor(v, device=device).detach().float() for v in losses.values()]
+    return tuple(losses), torch.stack([v.reshape(()) for v in values])

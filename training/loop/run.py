@@ -62,6 +62,9 @@ def train(config: Config, options: Options) -> int:
     torch.backends.cudnn.deterministic = True
     if options.overfit is not None:
         config = overfitting(config, options.overfit)
+    if options.root is not None:
+        # What evaluates this run later finds its data by its settings.
+        config = replace(config, data=replace(config.data, root=str(options.root)))
     state = load_state(state_file) if state_file.exists() else None
     # Weights are drawn alike everywhere, and apart from the draws of any step.
     seed_step(config.seed, -1, 0)
@@ -118,7 +121,8 @@ def _carried_out(trainer: Trainer, journal: Journal, *, resumed: bool, options: 
     journal.say(
         f'{config.system.name}: {parameter_count(model) / 1e6:.3f} M parameters, objective '
         f'{config.objective.name}, {fabric.world_size} x {facts["device"]}, '
-        f'{trainer.feed.length} steps an epoch, {trainer.steps} in all -> {options.folder}'
+        f'{trainer.feed.length} steps an epoch, {trainer.steps} in all -> {options.folder} '
+        f'(geoloc {facts["geoloc"]}, commit {(facts["commit"] or "unknown")[:10]})'
     )
     if resumed:
         journal.say(f'goes on after step {counters.step} (epoch {counters.epoch})')
