@@ -262,18 +262,24 @@ def test_settings_that_cannot_be_are_named(wrong, named):
 # ---- learning ----
 
 
+# Cells of 1 m, for speed.
+COARSE = {'patch_side': 64, 'patch_gsd': 1.0}
+
+
 def taught(items_of, steps, seed=0):
     """A small network after some steps, each on the samples that `items_of(rng)` gives."""
     torch.manual_seed(seed)
-    model = make_model('ccvpe', {**vars(SMALL), 'weights': 'imagenet'})
-    objective = make_objective('ccvpe', model, {'sigma_px': 2.0})
+    model = make_model('ccvpe', {**vars(SMALL), **COARSE, 'weights': 'imagenet'})
+    objective = make_objective('ccvpe', model, {'sigma_px': 1.0})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: min(1, 2 - 2 * i / steps))
     rng = np.random.default_rng(seed)
     for step in range(steps):
         loss = objective(batch_of(model, items_of(rng)), Progress(step, steps))['loss']
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return model.eval()
 
 
@@ -293,25 +299,24 @@ def test_learns_one_batch_by_heart():
         for sample, yaw in zip(samples(4), (-2.4, -0.7, 0.3, 1.6), strict=True)
     ]
     position, yaw = errors(taught(lambda _: items, 90), items)
-    assert position.max() < SMALL.patch_gsd
+    assert position.max() < COARSE['patch_gsd']
     assert yaw.max() < math.radians(10)
 
 
 @pytest.mark.slow
 def test_follows_a_prior_it_has_not_seen():
     """The patch is cut elsewhere and the panorama comes rolled otherwise: the answer moves."""
-    places = samples(1)
+    place = samples(1)[0]
 
     def moved(rng):
         return [
-            with_prior(sample, *rng.uniform(-8, 8, 2), rng.uniform(-0.7, 0.7))
-            for sample in places
-            for _ in range(4)
+            with_prior(place, *rng.uniform(-8, 8, 2), rng.uniform(-0.5, 0.5)) for _ in range(4)
         ]
 
-    model = taught(moved, 60)
-    tests = moved(np.random.default_rng(99))
+    model = taught(moved, 80)
+    poses = ((-6.0, 5.0, 0.4), (6.0, 6.5, -0.4), (4.0, -6.5, 0.2), (-3.0, -4.0, 0.0))
+    tests = [with_prior(place, *pose) for pose in poses]
     position, _ = errors(model, tests)
-    assert position.median() < 1.0
-    truth = batch_of(model, tests)['truth']
-    assert (truth[:, :2].norm(dim=1) > 2.0).any()
+    assert (position < COARSE['patch_gsd']).sum() >= 3
+    # No constant answer would do.
+    assert batch_of(model, tests)['truth'][:, :2].std(dim=0).min() > 4.0
