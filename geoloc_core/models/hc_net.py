@@ -13,6 +13,7 @@ Differences from the released code:
 - Corner moves are predicted in cells of the map, not in pixels: the same first moves, but quicker
   learning.
 - Places are looked up without gradient, as in RAFT; losses reach every increment through the sum.
+- The perspective of a homography is bounded (`homography`): a folded one undid whole trainings.
 - Yaw is read along one line in training and in use (an eighth of the bird's-eye view long).
 - The published count of 11.21 M parameters includes the ImageNet classifiers of both backbones
   (head of 1280 channels and 1000 classes, 1.693 M each), which are never run. They are not built
