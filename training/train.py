@@ -34,7 +34,12 @@ EXAMPLES = """examples:
   python -m training.train config/train/ccvpe.yaml --set optimizer.lr=5e-5 --set data.workers=8
   python -m training.train config/train/ccvpe.yaml --out out/train/ccvpe --resume
   python -m training.train config/train/geoloc.yaml --set devices.count=4      four GPUs (DDP)
-  python -m training.train config/train/geoloc.yaml --set system.settings.yaw_bins=36
+  torchrun --nnodes 2 --nproc-per-node 4 --node-rank RANK --master-addr HOST -m training.train \\
+      config/train/geoloc.yaml --set devices.nodes=2 --set devices.count=4    two machines of four
+                                  (--out on a folder that both see; batch_size is shared by all)
+  python -m training.train config/train/geodistill.yaml --set start_from=base.safetensors
+                                  more training of trained weights; how good they are before it
+                                  is the row of epoch 0, and they stay the result if it only harms
 
 exit code: 0 done, 1 an error (said in one line), 130 stopped before the end, state saved"""
 
