@@ -84,13 +84,14 @@ def opened(args: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
     Raises:
         GeolocError: Weights, data and protocol do not fit each other, or cannot be read.
     """
-    from training.evaluation.opening import chosen_device, open_model
+    from training.evaluation.opening import ask_within, chosen_device, open_model
     from training.evaluation.protocols import protocol, require_range
 
     rules = protocol(args.protocol)
     _how(args)
     model, facts = open_model(args.weights, chosen_device(args.device))
     require_range(model, rules)
+    ask_within(model, rules)
     return model, facts, opened_samples(args, model)
 
 

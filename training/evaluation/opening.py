@@ -17,7 +17,7 @@ from geoloc_core.models.weights import load_weights, read_header
 from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
 from training.datasets.sample import Sample
-from training.evaluation.protocols import Opening
+from training.evaluation.protocols import asked_yaws, EvaluationProtocol, Opening
 from training.loading import Batch, make_loader, Preparation
 from training.preparation import CrossViewPreparation
 
@@ -59,6 +59,18 @@ def open_model(path: Path, device: torch.device | str) -> tuple[CrossViewModel, 
         if isinstance(said, dict) and 'seed' in said:
             facts.setdefault('seed', said['seed'])
     return load_weights(file, device=device), facts
+
+
+def ask_within(model: CrossViewModel, rules: EvaluationProtocol) -> None:
+    """From now on a network that takes yaws is asked for those that the protocol allows."""
+    yaws = asked_yaws(model, rules)
+    if yaws is None:
+        return
+
+    def add(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {'yaws': torch.tensor(yaws, device=args[0].device), **kwargs}
+
+    model.register_forward_pre_hook(add, with_kwargs=True)
 
 
 def chosen_device(name: str) -> torch.device:

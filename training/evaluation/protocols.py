@@ -49,6 +49,8 @@ _VIGOR = {0.0: 'aligned', 45.0: '+-45', 180.0: '+-180'}
 _KITTI_SPLIT = {'same': 'test1', 'cross': 'test2'}
 # Bound of the prior's position error where a reader has none of its own, m.
 DEFAULT_HALF_M = 20.0
+# Yaws asked for where it is given: three bins, as narrow as those of networks for a known yaw.
+GIVEN_YAW_DEG = 2.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,26 @@ def require_range(model: 'CrossViewModel', rules: EvaluationProtocol) -> None:
             f'protocol {rules.name} draws them within +-{rules.half_yaw_deg:g}: evaluate it with '
             f'{" or ".join(fitting)}, or train one with half_yaw_deg: {rules.half_yaw_deg:g}'
         )
+
+
+def asked_yaws(model: 'CrossViewModel', rules: EvaluationProtocol) -> list[float] | None:
+    """Yaw offsets (rad) to ask a network for that scores whatever yaws it is given.
+
+    It is told what the protocol says of the yaw, as a robot tells it: the yaws of its own step
+    that lie within the protocol's range, and one more on either side. None leaves it its own: it
+    takes no yaws, or the protocol says no more than its settings.
+    """
+    if not getattr(model, 'takes_yaws', False):
+        return None
+    if rules.half_yaw_deg == 0:
+        return [math.radians(deg) for deg in (-GIVEN_YAW_DEG, 0.0, GIVEN_YAW_DEG)]
+    settings, half = model.settings, yaw_range_deg(model)
+    bins = int(getattr(settings, 'yaw_bins_evaluated', settings.yaw_bins))
+    step = math.radians(360 / bins if half >= 180 else 2 * half / (bins - 1))
+    count = math.ceil(math.radians(rules.half_yaw_deg) / step - 1e-9) + 1
+    if 2 * count + 1 >= bins:
+        return None
+    return [step * k for k in range(-count, count + 1)]
 
 
 def degrees_of_freedom(rules: EvaluationProtocol, dof: int | None) -> int:

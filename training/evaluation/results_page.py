@@ -9,6 +9,7 @@ from pathlib import Path
 import statistics
 
 from geoloc_core.errors import DataError
+from geoloc_core.models.registry import MODELS
 from training.evaluation.published import PUBLISHED_COLUMNS, RELIABILITY
 from training.evaluation.tables import (
     ABLATIONS,
@@ -51,7 +52,7 @@ _MORE = {
 # Which value of a column is best: the least, the one nearest to this, or none (no bold).
 _BEST: dict[str, float | None] = {'coverage_95': 0.95}
 # Of a benchmark's figures, what stands in the column ms_cpu, in this order of preference.
-_TIMES = ('eager_ms', 'eager ms', 'eager', 'exported_ms', 'exported ms', 'exported')
+_TIMES = ('eager_ms', 'onnx_ms')
 _INTRO = """# Cross-view networks: results
 
 Made by `python -m training.results` from the tables in `training/results/`; every row there was
@@ -101,30 +102,31 @@ def add_times(tables: Path, benchmark: Path) -> None:
 
     Args:
         tables: Folder of the CSV files.
-        benchmark: JSON: system -> name -> value, possibly under 'systems'.
+        benchmark: JSON: name of a system or of a settings file -> figures. One of a settings
+            file wins over one of the same system at its published sizes.
 
     Raises:
         DataError: The file is not of that form, or a table is damaged.
     """
     try:
         said = json.loads(benchmark.read_text(encoding='utf-8'))
-        systems = said.get('systems', said)
-        found = {
-            name: dict(values) for name, values in systems.items() if isinstance(values, dict)
-        }
+        found = {name: dict(values) for name, values in said.items() if isinstance(values, dict)}
     except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f'{benchmark} is not what `make bench-systems` writes: {error}') from error
     found = {name: values for name, values in found.items() if _time_of(values) is not None}
     if not found:
-        raise DataError(f'{benchmark} has no times; expected system -> {_TIMES[0]} -> ms')
+        raise DataError(f'{benchmark} has no times; expected name -> {_TIMES[0]} -> ms')
     columns = dict.fromkeys(k for values in found.values() for k in values)
-    rows = [{'system': name, **values} for name, values in found.items()]
-    write_rows(tables / 'times.csv', ('system', *columns), rows)
+    rows = [{'name': name, **values} for name, values in found.items()]
+    write_rows(tables / 'times.csv', ('name', *columns), rows)
+    # A settings file says which sizes were trained; the published sizes stand in for it.
+    times = {name: _time_of(values) for name, values in found.items()}
+    times |= {str(v.get('system', n)): _time_of(v) for n, v in found.items() if n not in MODELS}
     for name, header in (('cross_view.csv', CROSS_VIEW), ('ablations.csv', ABLATIONS)):
         old = read_rows(tables / name, header)
         for row in old:
-            if row['system'] in found:
-                row['ms_cpu'] = cell(_time_of(found[row['system']]))
+            if row['system'] in times:
+                row['ms_cpu'] = cell(times[row['system']])
         if old:
             write_rows(tables / name, header, old)
 

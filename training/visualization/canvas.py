@@ -95,10 +95,11 @@ class Canvas:
 
     def heat(self, probability: NDArray, cell_m: float) -> None:
         """Lays a map (h, w) of cells around the middle over the picture, however it is scaled."""
-        peak = float(np.nanmax(probability)) if probability.size else 0.0
+        probability = np.nan_to_num(probability).astype(np.float32)
+        peak = float(probability.max(initial=0.0))
         if not peak > 0:
             return
-        level = self._spread(np.nan_to_num(probability).astype(np.float32) / peak, cell_m)
+        level = self._spread(probability / peak, cell_m)
         # The root keeps second places visible beside a sharp peak.
         level = np.sqrt(np.clip(level, 0, 1))
         alpha = (np.minimum(1.5 * level, 1.0) * _MOST_HEAT)[..., None]

@@ -3,13 +3,16 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from tests.models.fixtures import samples
+from tests.training.evaluation.tiny import Tiny, TinySettings
 from training.augmentation.photometric import LimitFieldOfView
 from training.augmentation.prior import DrawPrior
-from training.evaluation.protocols import degrees_of_freedom, opening, protocol
+from training.evaluation.opening import ask_within
+from training.evaluation.protocols import asked_yaws, degrees_of_freedom, opening, protocol
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,33 @@ def test_kitti_protocols_are_for_kitti():
     with pytest.raises(ConfigError, match='choose one of'):
         protocol('gt-rot')
     assert math.isclose(protocol('pm180').half_yaw_deg, 180)
+
+
+class Asked(Tiny):
+    takes_yaws = True
+
+    def forward(self, view, patch, yaws=None, **extra):
+        self.seen = yaws
+        return super().forward(view, patch)
+
+
+@pytest.mark.parametrize(
+    ('name', 'bins', 'expected'),
+    [
+        ('aligned', 36, [-2, 0, 2]),
+        ('pm45', 36, np.arange(-60, 61, 10)),
+        ('pm45', 8, np.arange(-90, 91, 45)),
+        ('pm180', 36, None),
+    ],
+)
+def test_a_network_that_takes_yaws_is_told_what_the_protocol_knows(name, bins, expected):
+    model = Asked(TinySettings(yaw_bins=bins))
+    yaws = asked_yaws(model, protocol(name))
+    if expected is None:
+        assert yaws is None
+    else:
+        np.testing.assert_allclose(np.degrees(yaws), expected, atol=1e-9)
+    assert asked_yaws(Tiny(), protocol(name)) is None
+    ask_within(model, protocol(name))
+    model(torch.zeros(1, 3, 32, 64), torch.zeros(1, 3, 48, 48))
+    assert (model.seen is None) == (expected is None)

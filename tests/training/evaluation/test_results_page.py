@@ -62,14 +62,14 @@ def test_everything_is_there(folder):
 
 def test_times_of_one_run_replace_all(folder, tmp_path):
     bench = tmp_path / 'systems.json'
-    bench.write_text(json.dumps({'a': {'eager_ms': 321.0, 'exported_ms': 99.0}, 'cores': 2}))
+    bench.write_text(json.dumps({'small': {'system': 'a', 'eager_ms': 321.0}, 'threads': 1}))
     assert main(['--tables', str(folder), '--times', str(bench)]) == 0
     rows = tables.read_rows(folder / 'cross_view.csv', tables.CROSS_VIEW)
     assert [row['ms_cpu'] for row in rows] == ['321', '321', '50']
-    assert '| a | 321 | 99 |' in (folder.parent / 'RESULTS.md').read_text()
+    assert '| small | a | 321 |' in (folder.parent / 'RESULTS.md').read_text()
 
 
-@pytest.mark.parametrize('text', ['{', '[1]', '{"cores": 2}'])
+@pytest.mark.parametrize('text', ['{', '[1]', '{"threads": 2}'])
 def test_times_that_are_none(folder, tmp_path, capsys, text):
     bench = tmp_path / 'systems.json'
     bench.write_text(text)
