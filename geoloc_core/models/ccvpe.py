@@ -24,7 +24,8 @@ from geoloc_core.models.ccvpe_settings import ccvpe_inputs, CcvpeSettings, STRID
 from geoloc_core.models.rolling_match import RollingMatch, ViewDescriptors
 
 _BELIEF_SIDE = 128
-_FLOOR = 1e-20
+# Least mass of a cell, and least weight of a direction; a pixel at the top has 1.
+_FLOOR, _SOME = 1e-20, 1e-6
 
 
 class Ccvpe(CrossViewModel):
@@ -142,7 +143,8 @@ class Ccvpe(CrossViewModel):
         sharp = heat[:, None] * torch.exp(-c['log_temperature'])
         p = torch.exp(sharp - sharp.amax(dim=(1, 2, 3), keepdim=True))
         mass = F.avg_pool2d(p, factor)
-        mean = F.avg_pool2d((p + _FLOOR) * field, factor)
+        # Where there is next to no mass, the plain mean: its angle has a gradient.
+        mean = F.avg_pool2d((p + _SOME) * field, factor)
         angle = torch.atan2(mean[:, 1], mean[:, 0])
         log_xy = torch.log(mass[:, 0] + _FLOOR)
         volume = volume_from_parts(log_xy, self.yaws, angle, torch.exp(c['log_kappa']))

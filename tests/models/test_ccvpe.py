@@ -13,7 +13,11 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.models.backbones import Backbone
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.base import parameter_count
-from geoloc_core.models.belief import mean_and_covariance, peak_pose
+from geoloc_core.models.belief import (
+    mean_and_covariance,
+    negative_log_likelihood,
+    peak_pose,
+)
 from geoloc_core.models.ccvpe import Ccvpe
 from geoloc_core.models.ccvpe_settings import CcvpeSettings, KITTI
 from geoloc_core.models.registry import make_model
@@ -205,6 +209,17 @@ def test_belief_leaves_yaw_open_as_far_as_its_calibration_says():
         spreads.append(mean_and_covariance(model.belief(outputs))[1][0, 2, 2].item())
         assert model.belief(outputs).log_prob().exp().sum().item() == pytest.approx(1.0, abs=1e-4)
     assert spreads[0] < 0.2 < 2.0 < spreads[1]
+
+
+def test_calibration_has_finite_gradients_however_sharp_the_map():
+    model = small(patch_side=256)
+    outputs = outputs_at(model, 60, 60, 0.3, width=0.4)
+    outputs['direction'] = outputs['direction'].clone().requires_grad_()
+    belief = model.belief(outputs)
+    negative_log_likelihood(belief, belief.pose + 2.0).sum().backward()
+    for parameter in model.calibration.values():
+        assert parameter.grad.isfinite() and parameter.grad != 0
+    assert outputs['direction'].grad.isfinite().all()
 
 
 class Plain(Backbone):
