@@ -12,7 +12,9 @@ from training.loop.reading import build, plain, read_yaml, to_yaml
 from training.loop.settings import Config, read_config
 from training.objectives.registry import OBJECTIVES
 
-RECIPES = sorted((Path(__file__).parents[3] / 'config' / 'train').glob('**/*.yaml'))
+FOLDER = Path(__file__).parents[3] / 'config' / 'train'
+# The comparison is many runs in one file, for a command of its own.
+RECIPES = [path for path in sorted(FOLDER.glob('**/*.yaml')) if path.stem != 'comparison']
 
 
 def refused(path, *settings):
