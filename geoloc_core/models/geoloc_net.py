@@ -157,6 +157,7 @@ class GeolocNet(CrossViewModel):
     NAME = 'geoloc'
     Settings = GeolocNetSettings
     takes_yaws = True
+    within: Tensor
 
     def __init__(self, settings: GeolocNetSettings) -> None:
         """Makes the layers.
