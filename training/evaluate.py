@@ -4,7 +4,6 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-import shlex
 import sys
 from typing import Any
 
@@ -175,6 +174,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def _facts(args: argparse.Namespace, noted: dict[str, Any], split: str) -> dict[str, Any]:
+    from training.evaluation.runs import portable
+
     name = args.protocol if args.fov == 360 else f'{args.protocol}_fov{args.fov:g}'
     seed = args.seed if args.seed is not None else noted.get('seed', 0)
     return {
@@ -183,20 +184,8 @@ def _facts(args: argparse.Namespace, noted: dict[str, Any], split: str) -> dict[
         'preset': args.preset,
         'seed': seed,
         'dof': args.dof or (2 if PROTOCOLS[args.protocol].half_yaw_deg == 0 else 3),
-        'command': command_of(sys.argv[1:]),
+        'command': portable('python -m training.evaluate', sys.argv[1:]),
     }
-
-
-def command_of(words: Sequence[str]) -> str:
-    """The command as others can repeat it: what lies outside of this folder by its name alone."""
-    here = Path.cwd()
-    shown = []
-    for word in words:
-        path = Path(word)
-        if path.is_absolute():
-            word = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
-        shown.append(shlex.quote(word))
-    return ' '.join(['python -m training.evaluate', *shown])
 
 
 def _append(args: argparse.Namespace, evaluation: Any) -> None:

@@ -31,12 +31,10 @@ def matched(look: Look, side: int = SIDE) -> Image:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    fed = fitted(look.view, side // 2 if look.view.shape[1] > look.view.shape[0] else side, side)
     seen = titled(fitted(look.sample.view.image, side // 2, side), 'view')
-    if fed.shape[1] == seen.shape[1]:
-        parts = [np.concatenate([seen, titled(fed, 'as the network is fed it')])]
-    else:
-        parts = [seen, titled(fed, 'as the network is fed it')]
+    wide = look.view.shape[1] > 1.5 * look.view.shape[0]
+    fed = titled(fitted(look.view, side // 2 if wide else side, side), 'as the network is fed it')
+    parts = [np.concatenate([seen, fed])] if seen.shape == fed.shape else [seen, fed]
     parts.append(titled(aerial(look, side, heat=False), 'patch'))
     parts.append(titled(aerial(look, side), 'belief, all yaws'))
     if 'patch_classes' in look.batch and bool(look.batch['patch_classes'].any()):

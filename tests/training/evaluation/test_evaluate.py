@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import BundleError
-from training.evaluate import command_of, main
+from training.evaluate import main
 from training.evaluation.opening import weights_path
 from training.evaluation.report import SAMPLE_COLUMNS
 from training.evaluation.tables import ABLATIONS, CROSS_VIEW
@@ -141,9 +141,3 @@ def test_a_folder_without_weights(tmp_path, no_pictures, capsys):
         weights_path(tmp_path)
     assert judged(tmp_path, tmp_path / 'none.safetensors')[0] == 1
     assert 'no such file' in capsys.readouterr().err
-
-
-def test_commands_name_no_folder_of_this_machine(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = ['runs/a', '--data', '/somewhere/else/unseen', '--out', str(tmp_path / 'out')]
-    assert command_of(words) == 'python -m training.evaluate runs/a --data unseen --out out'
