@@ -152,7 +152,7 @@ def _drawer(kind: str, model: Any, side: int) -> Callable[[Any], tuple[Any, str]
         has_attention,
         kept_attention,
     )
-    from training.visualization.birds_eye import birds_eye_picture
+    from training.visualization.birds_eye import birds_eye_picture, own_birds_eye
     from training.visualization.grad_cam import grad_cam, grad_cam_picture
     from training.visualization.heat_maps import matched
     from training.visualization.looking import look
@@ -168,7 +168,7 @@ def _drawer(kind: str, model: Any, side: int) -> Callable[[Any], tuple[Any, str]
 
     def cam(sample: Any) -> tuple[Any, str]:
         seen, maps = grad_cam(model, sample)
-        return grad_cam_picture(seen, maps, side), seen.words
+        return grad_cam_picture(seen, maps, side, own_birds_eye(model, seen)), seen.words
 
     def attention(sample: Any) -> tuple[Any, str]:
         with kept_attention(model):

@@ -95,8 +95,17 @@ def _deepest(out: Any, picture: Tensor) -> Tensor | None:
     return max(found, key=lambda t: t.shape[1], default=None)
 
 
-def grad_cam_picture(look: Look, maps: dict[str, NDArray], side: int = SIDE) -> Image:
-    """View and patch with what the answer stands on; a picture without a map is left plain."""
+def grad_cam_picture(
+    look: Look, maps: dict[str, NDArray], side: int = SIDE, birds_eye: Image | None = None
+) -> Image:
+    """View and patch with what the answer rests on; a picture without a map is left plain.
+
+    Args:
+        look: The sample.
+        maps: From `grad_cam`.
+        side: Of the patch's picture, px.
+        birds_eye: The network's own bird's-eye view, if its features are those of one.
+    """
     canvas = Canvas.of(look.patch, look.patch_gsd, side)
     if 'patch' in maps:
         canvas.image[:] = hot(canvas.image, maps['patch'])
@@ -108,6 +117,8 @@ def grad_cam_picture(look: Look, maps: dict[str, NDArray], side: int = SIDE) -> 
         parts.insert(0, titled(hot(view, maps['view']), 'Grad-CAM, view'))
     elif 'view' in maps:
         square = np.zeros((side, round(side * _aspect(maps['view'])), 3), np.uint8)
+        if birds_eye is not None:
+            square = fitted(birds_eye, side)
         parts.insert(0, titled(hot(square, maps['view']), "Grad-CAM, bird's-eye view"))
         parts.insert(0, titled(view, 'view'))
     return row(parts)

@@ -28,7 +28,7 @@ def semi_positive_picture(model: CrossViewModel, sample: Sample, side: int = SID
         return None
     seen = look(model, sample, others=True)
     tiles = [('positive', seen.batch['patch'], seen.belief, seen.truth)]
-    for k in range(seen.batch['others'].shape[1]):
+    for k in range(len(sample.other_patches)):
         patch = seen.batch['others'][:, k]
         with torch.no_grad():
             belief = model.belief(run_model(model, seen.batch, patch=patch))
