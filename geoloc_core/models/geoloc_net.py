@@ -21,6 +21,7 @@ witness, and a view that shows little ground says less.
 
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -147,6 +148,22 @@ def _smoothing(width: int) -> nn.Module:
     )
 
 
+class Encoded(NamedTuple):
+    """A view and a patch as they are matched.
+
+    Attributes:
+        features: (B, C, n, n) unit features of the view on the ground.
+        weight: (B, 1, n, n) how much each of its cells may say; squares sum to one.
+        aerial: (B, C, m, m) unit features of the patch, 0 where the map has nothing.
+        place: (B, 1, h, w) what the map alone says of places, or None.
+    """
+
+    features: Tensor
+    weight: Tensor
+    aerial: Tensor
+    place: Tensor | None
+
+
 class GeolocNet(CrossViewModel):
     """See the module.
 
@@ -197,37 +214,38 @@ class GeolocNet(CrossViewModel):
         Args:
             view: (B, 4, bev_px, bev_px) bird's-eye view, normalised, and its mask.
             patch: (B, 4, patch_px, patch_px) aerial patch, normalised, and its mask.
-            yaws: (K,) offsets to score, rad, evenly spaced; the settings' own if None. While
-                training these are moved by a random part of a step, so that no yaw is special.
+            yaws: (K,) or (B, K) offsets to score, rad, evenly spaced; the settings' own if None.
 
         Returns:
             scores (B, K, h, w); bev (B, C, n, n) unit features of the view and bev_confidence
-            (B, 1, n, n); map (B, C, m, m) unit features of the patch; yaws (K,).
+            (B, 1, n, n); map (B, C, m, m) unit features of the patch; yaws as scored.
         """
-        features, weight, aerial, place = self.encode(view, patch)
-        own = self.own_yaws() if yaws is None else yaws
+        encoded = self.encode(view, patch)
+        own = (self.own_yaws() if yaws is None else yaws).to(view.device)
+        return {
+            'scores': self.score(encoded, own),
+            'bev': encoded.features,
+            'bev_confidence': encoded.weight,
+            'map': encoded.aerial,
+            'yaws': own,
+        }
+
+    def score(self, encoded: 'Encoded', yaws: Tensor) -> Tensor:
+        """Scores (B, K, h, w) of encoded pictures at any yaws (K,) or (B, K), rad."""
         scores = correlate_rotations(
-            features,
-            weight,
-            aerial,
-            own.to(view.device),
+            encoded.features,
+            encoded.weight,
+            encoded.aerial,
+            yaws,
             size=(self.answered, self.answered),
             canvas=self.canvas,
             method='direct',
         )
         scores = scores * self.log_scale.float().exp()
-        if place is not None:
-            scores = scores + place
-        return {
-            'scores': scores,
-            'bev': features,
-            'bev_confidence': weight,
-            'map': aerial,
-            'yaws': own,
-        }
+        return scores if encoded.place is None else scores + encoded.place
 
-    def encode(self, view: Tensor, patch: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Unit features and weights of the view, unit features and place prior of the patch."""
+    def encode(self, view: Tensor, patch: Tensor) -> 'Encoded':
+        """What both pictures are to the matching; arguments as of `forward`."""
         stride, count = self.view_encoder.stride, self.settings.channels
         seen = F.avg_pool2d(view[:, 3:4], stride) * self.within
         answer = self.view_encoder(view)
@@ -241,7 +259,7 @@ class GeolocNet(CrossViewModel):
         if self.settings.place_prior:
             margin = (self.cells - self.answered) // 2
             place = F.pad(answer[:, count:].float(), [-margin] * 4)
-        return features, weight, aerial, place
+        return Encoded(features, weight, aerial, place)
 
     def belief(self, outputs: Outputs) -> Belief:
         """The softmax over all scores; the pose is its peak."""
@@ -249,15 +267,10 @@ class GeolocNet(CrossViewModel):
         yaws = outputs['yaws'].to(logits)
         closed = False
         if not torch.compiler.is_exporting():  # a graph has logits alone, and no numbers to test
-            step = float(yaws[1] - yaws[0])
-            closed = abs(step * len(yaws) - 2 * math.pi) < 1e-3
+            one = yaws if yaws.dim() == 1 else yaws[0]
+            closed = abs(float(one[1] - one[0]) * len(one) - 2 * math.pi) < 1e-3
         return Belief(logits, self.cell_m, yaws, closed)
 
     def own_yaws(self) -> Tensor:
-        """(K,) rad: the settings' yaws, between training steps at ever other places."""
-        s = self.settings
-        yaws = evenly_spaced_yaws(s.yaw_bins, s.half_yaw_deg)
-        if self.training:
-            step = float(yaws[1] - yaws[0])
-            yaws = yaws + (torch.rand(()) - 0.5) * step
-        return yaws
+        """(K,) rad: those of the settings."""
+        return evenly_spaced_yaws(self.settings.yaw_bins, self.settings.half_yaw_deg)

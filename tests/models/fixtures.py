@@ -25,7 +25,7 @@ def samples(count=8) -> list[Sample]:
 
 
 def with_prior(sample: Sample, east_m=0.0, north_m=0.0, yaw=0.0) -> Sample:
-    """The sample with its prior moved and turned (rad): the network sees another cut of the map."""
+    """The sample with its prior moved (m) and turned (rad): another cut of the map is seen."""
     T = sample.prior.T_map_base
     x, y, old = se3.planar(T)
     moved = se3.from_planar(x + east_m, y + north_m, old + yaw, T[2, 3])

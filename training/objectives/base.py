@@ -75,6 +75,19 @@ class Objective(nn.Module, ABC):
         return asdict(self.settings)
 
 
+def model_inputs(
+    model: CrossViewModel, batch: Mapping[str, Tensor], patch: Tensor | None = None
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """View, patch and what a model's `forward` takes besides; arguments of `run_model`."""
+    inputs = model.inputs
+    view = normalise(batch['view'], batch['view_mask'], inputs.view)
+    if patch is None:
+        aerial = normalise(batch['patch'], batch['patch_mask'], inputs.patch)
+    else:
+        aerial = normalise(patch, batch['patch_mask'].new_ones(1), inputs.patch)
+    return view, aerial, {name: batch[name].to(view.dtype) for name in model.EXTRA_INPUTS}
+
+
 def run_model(
     model: CrossViewModel, batch: Mapping[str, Tensor], patch: Tensor | None = None
 ) -> Outputs:
@@ -85,11 +98,5 @@ def run_model(
         batch: As `CrossViewPreparation` gives it.
         patch: (B, 3, h, w) uint8 to use instead of the batch's own, all of it known.
     """
-    inputs = model.inputs
-    view = normalise(batch['view'], batch['view_mask'], inputs.view)
-    if patch is None:
-        aerial = normalise(batch['patch'], batch['patch_mask'], inputs.patch)
-    else:
-        aerial = normalise(patch, batch['patch_mask'].new_ones(1), inputs.patch)
-    extra = {name: batch[name].to(view.dtype) for name in model.EXTRA_INPUTS}
+    view, aerial, extra = model_inputs(model, batch, patch)
     return model(view, aerial, **extra)

@@ -202,9 +202,9 @@ def with_semi_positives(
 
     Args:
         model: Says how large a patch is.
-        batch: With 'others' (B, N, 3, h, w) and 'others_truth' (B, N, 3).
-        probability: Of taking another patch, one of the N at random; where the place lies outside
-            it, the sample keeps its own.
+        batch: With 'others' (B, N, 3, h, w), 'others_truth' (B, N, 3) and 'others_valid' (B, N).
+        probability: Of taking another patch, one of the valid ones at random; where there is none,
+            or the place lies outside it, the sample keeps its own.
 
     Returns:
         The batch with patch, patch_mask, truth and, if any, patch_classes exchanged. Of other
@@ -214,8 +214,10 @@ def with_semi_positives(
     others, truths = batch['others'], batch['others_truth']
     count = len(others)
     index = torch.arange(count, device=others.device)
-    pick = torch.randint(others.shape[1], (count,)).to(others.device)
-    taken = (torch.rand(count) < probability).to(others.device)
+    valid = batch['others_valid']
+    draw = torch.rand(valid.shape).to(valid.device)
+    pick = draw.masked_fill(~valid, -1.0).argmax(dim=1)
+    taken = (torch.rand(count) < probability).to(others.device) & valid.any(dim=1)
     truth = truths[index, pick]
     half = truth.new_tensor([s.patch_width, s.patch_height]) * (s.patch_gsd / 2)
     taken = taken & (truth[:, :2].abs() < half).all(dim=1)

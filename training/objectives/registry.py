@@ -19,6 +19,7 @@ OBJECTIVES: dict[str, tuple[str, str]] = {
     'orientation': ('orientation', 'OrientationObjective'),
     'distillation': ('distillation', 'Distillation'),
     'fusion_transformer': ('fusion_transformer', 'FusionTransformerObjective'),
+    'focused_volume': ('focused_volume', 'FocusedVolume'),
     'volume': ('volume', 'VolumeLikelihood'),
 }
 
