@@ -12,6 +12,10 @@ from geoloc_core.preprocess import cut_patch, patch_frame, PatchFrame, Preproces
 from geoloc_core.spec import InputSpec
 from training.datasets.sample import Sample
 
+# Further patches of a sample: VIGOR names three. A place may lie outside some of them, and batches
+# want as many of each sample.
+OTHERS = 3
+
 
 @dataclass
 class CrossViewPreparation:
@@ -43,10 +47,12 @@ class CrossViewPreparation:
             (1, h, w) bool; truth (3,) float32 = x, y (m), yaw offset (rad) in the patch's frame;
             frame (4,) float64 = center x, y (m), turn, prior yaw (rad): `preprocess.PatchFrame`;
             prior_std (3,) float32; and the extras: patch_classes (1, h, w) uint8; others
-            (N, 3, h, w) uint8 and others_truth (N, 3) float32.
+            (3, 3, h, w) uint8, others_truth (3, 3) float32 and others_valid (3,) bool: samples
+            with fewer further patches end with zeros, which are not valid.
 
         Raises:
-            DataError: No patch, prior or pose; or a camera that the network is not made for.
+            DataError: No patch, prior or pose; a camera that the network is not made for; or more
+                than three further patches.
         """
         view, patch, prior = sample.view, sample.patch, sample.prior
         if patch is None or prior is None or sample.T_map_base is None:
@@ -95,17 +101,21 @@ class CrossViewPreparation:
         return (image[None, ..., 0] >= 128).astype(np.uint8)
 
     def _others(self, sample: Sample, pose: np.ndarray, yaw: float) -> dict[str, np.ndarray]:
-        images, truths = [], []
-        for other in sample.other_patches:
+        count = len(sample.other_patches)
+        if count > OTHERS:
+            raise DataError(
+                f'{sample.key} has {count} further patches: a batch has room for {OTHERS} a sample'
+            )
+        spec = self.inputs.patch
+        images = np.zeros((OTHERS, 3, spec.height, spec.width), np.uint8)
+        truths = np.zeros((OTHERS, 3), np.float32)
+        for k, other in enumerate(sample.other_patches):
             frame = patch_frame(self.inputs, (*other.grid.center_xy, yaw))
             image, _ = self._preprocessor.patch(other, frame)
-            images.append(_channels_first(image))
-            truths.append(frame.local(pose).astype(np.float32))
-        if not images:
-            raise DataError(
-                f'{sample.key} has no further patches: open the data set with semi_positives=True'
-            )
-        return {'others': np.stack(images), 'others_truth': np.stack(truths)}
+            images[k] = _channels_first(image)
+            truths[k] = frame.local(pose)
+        valid = np.arange(OTHERS) < count
+        return {'others': images, 'others_truth': truths, 'others_valid': valid}
 
 
 def _channels_first(image: np.ndarray) -> np.ndarray:

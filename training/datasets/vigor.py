@@ -18,12 +18,19 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import AerialPatch, GroundView, PosePrior
 from training.datasets import vigor_labels
-from training.datasets.base import AbstractDataset, read_raw, read_rgb
+from training.datasets.base import AbstractDataset, read_rgb
 from training.datasets.completeness import absent_files
 from training.datasets.panorama import NORTH, turned, upright_mount
 from training.datasets.protocol import fractions, Protocol
 from training.datasets.sample import Sample
 from training.datasets.vigor_labels import CITIES, CityLabels, GSD_640, LABEL_SETS, TILE_PX, ZOOM
+from training.datasets.vigor_masks import (
+    absent_masks,
+    MASK_FOLDER,
+    mask_path,
+    read_mask,
+    require_masks,
+)
 from training.datasets.vigor_orientations import by_name, by_order
 from training.datasets.vigor_splits import DIVISIONS, in_validation, read_city, refuse_leak
 
@@ -95,13 +102,14 @@ class Vigor(AbstractDataset):
             gsd: 'city' for the published m/px of each city, 'mercator' for Web Mercator's at the
                 tile's latitude.
             semi_positives: Also read the other tiles that show the place.
-            masks: Also read the tiles' semantic masks.
+            masks: Also read the tiles' semantic masks. Where a file of them is absent, the mask is
+                all 0, as in the method's published code; how many are is logged once.
             orientations: Fixed orientations of a test with unknown heading: CCVPE's .npy (by
                 order), or SliceMatch's text file or a folder of them (by name).
             camera_height_m: Of the panorama's centre over the ground.
 
         Raises:
-            DataError: No such folder or split.
+            DataError: No such folder or split, or masks of which none are there.
             ConfigError: An option is not one of those named.
         """
         super().__init__(root, split, seed=seed)
@@ -132,6 +140,8 @@ class Vigor(AbstractDataset):
         self.gsd = gsd
         self.semi_positives = semi_positives
         self.masks = masks
+        if masks:
+            require_masks(self._city_roots())
         self.orientations = None if orientations is None else Path(orientations)
         self.T_base_camera = upright_mount(camera_height_m)
 
@@ -145,6 +155,9 @@ class Vigor(AbstractDataset):
             for folder in vigor_labels.SPLIT_FOLDERS
             for city in CITIES
         )
+
+    def _city_roots(self) -> list[Path]:
+        return [self.root / city for city in self.cities]
 
     def _has_trace_of(self, city: str) -> bool:
         """Whether anything of a city lies on disk: then all of it must."""
@@ -203,6 +216,8 @@ class Vigor(AbstractDataset):
         twice = next((key for key, count in Counter(keys).items() if count > 1), None)
         if twice is not None:
             raise DataError(f'{self.root}: two panoramas are called {twice}; ids must be unique')
+        # Looked up, and told of, before the reader travels to any worker.
+        _ = self._absent_masks
         return keys
 
     @cached_property
@@ -258,19 +273,26 @@ class Vigor(AbstractDataset):
         return (labels.gps_delta_px if self.labels == 'gps' else labels.delta_px)[row]
 
     def _mask_path(self, labels: CityLabels, row: int) -> Path:
-        stem = labels.tiles[row][0].rpartition('.')[0]
-        return self.root / labels.city / 'point_prompt_mask' / f'{stem}_mask.tif'
+        return mask_path(self.root / labels.city, labels.tiles[row][0])
+
+    @cached_property
+    def _absent_masks(self) -> frozenset[Path]:
+        """Masks of this split that were not there when it was first looked at."""
+        if not self.masks:
+            return frozenset()
+        wanted = [self._mask_path(part, row) for part in self._parts for row in range(len(part))]
+        return absent_masks(self._city_roots(), wanted)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The panorama, the tiles, and the mask where asked for."""
+        """The panorama, the tiles, and the mask where asked for and not known to be absent."""
         labels, row = self._place(index)
         folder = self.root / labels.city
         paths = [folder / 'panorama' / labels.panoramas[row]]
         paths += [
             folder / 'satellite' / labels.tiles[row][k] for k in self._tiles_shown(labels, row)
         ]
-        if self.masks:
-            paths.append(self._mask_path(labels, row))
+        if self.masks and (mask := self._mask_path(labels, row)) not in self._absent_masks:
+            paths.append(mask)
         return tuple(paths)
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
@@ -308,8 +330,14 @@ class Vigor(AbstractDataset):
             prior=self._prior(labels, T_map_base, yaw),
             datum=Datum(*labels.tile_latlon[row, 0].tolist()),
             other_patches=tuple(patches[1:]),
-            patch_classes=_mask(paths[-1], patches[0]) if self.masks else None,
+            patch_classes=self._mask(labels, row, patches[0]),
         )
+
+    def _mask(self, labels: CityLabels, row: int, patch: AerialPatch) -> NDArray[np.uint8] | None:
+        if not self.masks:
+            return None
+        path = self._mask_path(labels, row)
+        return read_mask(None if path in self._absent_masks else path, patch.image.shape[:2])
 
     def _turn(self, index: int, epoch: int) -> float:
         """How far to turn the panorama from north, rad CCW."""
@@ -356,8 +384,7 @@ class Vigor(AbstractDataset):
             found += absent_files(self.root / city / 'satellite', positives, 'tiles', city)
             if self.masks:
                 names = [self._mask_path(labels, row).name for row in range(len(labels))]
-                folder = self.root / city / 'point_prompt_mask'
-                found += absent_files(folder, names, 'masks', city)
+                found += absent_files(self.root / city / MASK_FOLDER, names, 'masks', city)
         return found
 
 
@@ -370,13 +397,3 @@ def _patch(path: Path, center_xy: Array, gsd_640: float) -> AerialPatch:
         (float(center_xy[0]), float(center_xy[1])), gsd_640 * TILE_PX / width, width, height
     )
     return AerialPatch(image, np.ones((height, width), dtype=bool), grid, 'Google')
-
-
-def _mask(path: Path, patch: AerialPatch) -> NDArray[np.uint8]:
-    mask = read_raw(path)
-    if mask.shape != patch.image.shape[:2] or mask.dtype != np.uint8:
-        raise DataError(
-            f'{path}: a mask of shape {mask.shape}, {mask.dtype}; expected one uint8 class per '
-            f'pixel of the tile, {patch.image.shape[:2]}'
-        )
-    return mask

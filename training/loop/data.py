@@ -112,10 +112,20 @@ def chosen_indices(dataset: AbstractDataset, limit: int | None) -> np.ndarray:
 def preparation_of(
     data: Data, split: Split, wanted: Wanted, *, augmented: bool, seed: int
 ) -> Preparation:
-    """What happens to each sample of a split."""
+    """What happens to each sample of a split.
+
+    Raises:
+        ConfigError: Further patches are wanted, and not read.
+    """
     sizes = split.reduce or data.reduce
     prepare = wanted.preparation()
     reduce = None
+    options = {**data.options, **(split.options or {})}
+    if prepare.other_patches and not options.get('semi_positives'):
+        raise ConfigError(
+            'data.options: the objective wants further patches of each place: set semi_positives: '
+            'true (of the reader vigor), or objective.settings.semi_positives: 0'
+        )
     if sizes is not None or prepare.other_patches:
         view, patch = (None, None) if sizes is None else (sizes.view_size, sizes.patch_size)
         reduce = Reduction(view, patch, keep_others=prepare.other_patches)

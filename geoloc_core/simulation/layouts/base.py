@@ -15,6 +15,7 @@ from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.render.labels import Label
 
 Array = NDArray[np.float64]
 
@@ -125,6 +126,9 @@ class LayoutWriter(ABC):
         DEFAULT_SIZE: (width, height) of the publisher's pictures.
         AERIAL_GSD: m/px of the aerial picture to cut tiles from; None if the layout has none.
         AERIAL_REACH_M: How far from a camera its aerial tiles may reach, m, along x or y.
+        AERIAL_CLASSES: What the aerial picture's mask marks; without any it has no mask.
+        REVISION: Of the files that are written; raised whenever they change, so that a folder
+            of an older one is not continued.
         DEPTH: Depth is written.
         SPLITS: Part -> share of the shots.
     """
@@ -137,6 +141,8 @@ class LayoutWriter(ABC):
     DEFAULT_SIZE: ClassVar[tuple[int, int]]
     AERIAL_GSD: ClassVar[float | None] = None
     AERIAL_REACH_M: ClassVar[float] = 0.0
+    AERIAL_CLASSES: ClassVar[tuple[Label, ...]] = ()
+    REVISION: ClassVar[int] = 1
     DEPTH: ClassVar[bool] = False
     SPLITS: ClassVar[dict[str, float]] = {'train': 0.5, 'test': 0.5}
 

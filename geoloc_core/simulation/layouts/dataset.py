@@ -109,6 +109,10 @@ class DatasetOptions:
         if self.osm is not None:
             # What is in it counts, not where it lies.
             options['osm'] = sha256(self.osm.read_bytes()).hexdigest()
+        revision = layout(self.layout).REVISION
+        if revision > 1:
+            # Folders of a layout's first revision do not name it.
+            options['revision'] = revision
         return options
 
 

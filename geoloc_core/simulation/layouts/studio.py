@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed, Executor
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -214,5 +215,13 @@ class CityStudio(Studio):
         day = draw_aerial(self._conditions, self._plan.seed, 0)
         # Fine pixels need no finer rays: ground and walls are filtered, only edges are not.
         rays = 2 if gsd > _FINE_GSD else 1
-        view = aerial_view(self._world, day, grid, self._workers, supersample=rays)
-        return Orthophoto(view.image, grid, EnuFrame(self._world.datum), self._world.attribution)
+        classes = self._writer.AERIAL_CLASSES
+        view = aerial_view(
+            self._world, day, grid, self._workers, supersample=rays, with_labels=bool(classes)
+        )
+        mask = None
+        if view.labels is not None:
+            marked = np.isin(np.arange(256), classes) * np.uint8(255)
+            mask = cv2.LUT(view.labels, marked).astype(np.uint8, copy=False)
+        frame = EnuFrame(self._world.datum)
+        return Orthophoto(view.image, grid, frame, self._world.attribution, mask)

@@ -5,6 +5,11 @@ Tiles are pieces of Web Mercator, 640 px at zoom 20, whose middles are half a ti
 each panorama lies in the central quarter of one (its positive) and in three others
 (semi-positives). Both releases of the labels are written: `splits__corrected`, and `splits` with
 the first release's mistake of one ground sampling distance for all cities.
+
+Every tile has a semantic mask, as `point_prompt_mask` of the fusion transformer's authors: the
+roads that the tile shows. Theirs was found in the pictures; this one is exact, but lies on the
+picture too, registration error, leaning tops and all, and ends where a crown or a car hides a
+road.
 """
 
 from base64 import urlsafe_b64encode
@@ -24,6 +29,7 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.simulation.layouts import files
 from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.render.labels import Label as Surface
 from geoloc_core.simulation.robots.drive import mounted
 
 Array = NDArray[np.float64]
@@ -32,6 +38,7 @@ ZOOM = 20
 TILE_PX = 640
 STEP_PX = TILE_PX // 2
 CAMERA_HEIGHT_M = 2.0
+MASK_FOLDER = 'point_prompt_mask'
 # m/px of the tiles as published methods use them, and the one number of the first release.
 GSD_640 = {
     'NewYork': 0.113248,
@@ -76,6 +83,7 @@ class VigorWriter(LayoutWriter):
     LAYOUT: ClassVar[str] = (
         '{NewYork,Seattle,SanFrancisco,Chicago}/panorama/<id>,<lat>,<lon>,.jpg\n'
         '{...}/satellite/satellite_<lat>_<lon>.png\n'
+        '{...}/point_prompt_mask/satellite_<lat>_<lon>_mask.tif\n'
         'splits/<city>/{satellite_list,pano_label_balanced,same_area_balanced_{train,test}}.txt\n'
         'splits__corrected/<city>/...__corrected.txt'
     )
@@ -85,6 +93,9 @@ class VigorWriter(LayoutWriter):
     AERIAL_GSD: ClassVar[float | None] = 0.08
     # The far edge of a semi-positive, with the largest pixels of the four cities.
     AERIAL_REACH_M: ClassVar[float] = 77.0
+    AERIAL_CLASSES: ClassVar[tuple[Surface, ...]] = (Surface.ROAD, Surface.MARKING)
+    # The second has masks.
+    REVISION: ClassVar[int] = 2
 
     @classmethod
     def rig(cls, width: int, height: int) -> Rig:
@@ -118,15 +129,16 @@ class VigorWriter(LayoutWriter):
         return replace(place, T_map_base=T)
 
     def files(self, place: Place) -> Sequence[Path]:
-        """The panorama and its four tiles."""
+        """The panorama and its four tiles with their masks."""
         label, folder = label_of(place), self.root / place.sequence
         return [
             *(folder / 'satellite' / name for name in label.tiles),
+            *(folder / MASK_FOLDER / mask_name(name) for name in label.tiles),
             folder / 'panorama' / label.panorama,
         ]
 
     def write(self, shot: Shot, aerial: Orthophoto | None = None) -> None:
-        """Writes the panorama, and those of its tiles that are not there yet."""
+        """Writes the panorama, and those of its tiles and masks that are not there yet."""
         if aerial is None:
             raise DataError('VIGOR needs an aerial picture to cut its tiles from')
         T = shot.T_map_camera
@@ -143,7 +155,11 @@ class VigorWriter(LayoutWriter):
             def tile(lat: float = lat, lon: float = lon) -> bytes:
                 return files.png(aerial.mercator(lat, lon, ZOOM, TILE_PX))
 
+            def mask(lat: float = lat, lon: float = lon) -> bytes:
+                return files.tiff(aerial.mercator_mask(lat, lon, ZOOM, TILE_PX))
+
             self.put_once(folder / 'satellite' / name, tile)
+            self.put_once(folder / MASK_FOLDER / mask_name(name), mask)
         self.put(folder / 'panorama' / label.panorama, files.jpeg(shot.image))
 
     def finish(self) -> None:
@@ -189,6 +205,11 @@ def label_of(place: Place) -> Label:
         np.stack([lat, lon], axis=-1),
         np.stack([d[:, 1], -d[:, 0]], axis=-1),
     )
+
+
+def mask_name(tile: str) -> str:
+    """The mask of a tile, both by their file names."""
+    return f'{tile.removesuffix(".png")}_mask.tif'
 
 
 def line_of(label: Label, factor: float = 1.0) -> str:

@@ -106,6 +106,12 @@ def test_city_has_the_same_bytes_with_any_workers(tmp_path, coarse):
     assert one == three and tree(tmp_path / 'one') == tree(tmp_path / 'three')
     panoramas = list((tmp_path / 'one' / 'NewYork' / 'panorama').iterdir())
     assert len(panoramas) == 4 and one['bytes'] > 1000
+    # A mask that is lost comes again, alone.
+    lost = min((tmp_path / 'one' / 'NewYork' / 'point_prompt_mask').iterdir())
+    before = {path: path.stat().st_mtime_ns for path in lost.parents[1].glob('satellite/*')}
+    lost.unlink()
+    assert render_dataset(tmp_path / 'one', options, workers=1) == one
+    assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
 @pytest.mark.slow
@@ -136,6 +142,16 @@ def test_other_options_are_refused(tmp_path, rooms):
     hard = DatasetOptions('7scenes', 5, (32, 24), 2, 3, PRESETS['hard'])
     with pytest.raises(ConfigError, match='conditions was'):
         render_dataset(root, hard)
+
+
+def test_a_folder_of_another_revision_is_refused(tmp_path):
+    options = DatasetOptions('vigor', 4, (64, 32), cities=1)
+    old = {name: value for name, value in options.as_json().items() if name != 'revision'}
+    manifest.claim(tmp_path, old)
+    with pytest.raises(ConfigError, match='revision was null, now 2; name another folder'):
+        render_dataset(tmp_path, options)
+    # Layouts whose files never changed go on with the folders they have.
+    assert 'revision' not in ROOMS.as_json()
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path):

@@ -48,6 +48,19 @@ def test_mercator_tile_has_its_place_in_the_middle_corner(photo):
     assert np.abs(centroid(tile) - expected).max() < 0.05
 
 
+def test_mask_is_that_of_the_piece(photo):
+    marked = np.where(photo.image[..., 0] >= 128, 255, 0).astype(np.uint8)
+    lat, lon, _ = FRAME.geodetic_from_enu([10.2, -6.4, 0.0])
+    marked_photo = Orthophoto(photo.image, GRID, FRAME, mask=marked)
+    mask = marked_photo.mercator_mask(float(lat), float(lon), 20, 200)
+    assert set(np.unique(mask)) == {0, 255}
+    tile = photo.mercator(float(lat), float(lon), 20, 200)[..., 0].astype(int)
+    # The bell's flank falls by some ten levels a pixel; a half-pixel slip would show.
+    assert (mask[tile > 135] == 255).all() and (mask[tile < 121] == 0).all()
+    with pytest.raises(ConfigError, match='has no mask: render it with labels'):
+        photo.mercator_mask(float(lat), float(lon), 20, 200)
+
+
 def test_whole_pixels_are_copied(photo):
     grid = Grid((5.0 + 20 * 0.1, -3.0 - 10 * 0.1), 0.1, 300, 200)
     np.testing.assert_array_equal(photo.crop(grid), photo.image[310:510, 320:620])

@@ -15,6 +15,7 @@ from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.compass import COMPASS_DATUM, compass_world, DISC_RADIUS_M, POLES
 from geoloc_core.simulation.layouts.base import Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
+from geoloc_core.simulation.render.labels import Label
 from geoloc_core.simulation.render.renderer import render, render_aerial
 
 HEIGHTS = np.linspace(0.6, 2.4, 5)
@@ -71,8 +72,11 @@ def compass_orthophoto(datum=COMPASS_DATUM, gsd=0.11, reach_m=60.0):
     side = 2 * round(reach_m / gsd)
     grid = Grid((0.0, 0.0), gsd, side, side)
     rays = 2 if gsd > 0.08 else 1
-    image = render_aerial(compass_world(datum).aerial_scene(), grid, rays)
-    return Orthophoto(image, grid, EnuFrame(datum))
+    scene = compass_world(datum).aerial_scene()
+    image, labels = render_aerial(scene, grid, rays, with_labels=True)
+    # No street crosses the plain: the poles' discs stand for what a layout's masks show.
+    mask = np.where(labels == Label.POLE, 255, 0).astype(np.uint8)
+    return Orthophoto(image, grid, EnuFrame(datum), mask=mask)
 
 
 def write_compass(writer, size=None, places=PLACES):

@@ -247,23 +247,41 @@ def test_orientations_that_do_not_fit_are_refused(root, tmp_path):
 # ---- masks, pickling ----
 
 
-def test_masks_come_with_their_tile(root, tmp_path):
+def test_masks_come_with_their_tile(tmp_path, caplog):
     import cv2
 
     vigor_tree.write_city(tmp_path, 'Seattle', 'same_area_balanced_test', 2)
-    data = Vigor(tmp_path, 'test', cities=['Seattle'], masks=True)
-    path = data.files(0)[-1]
-    assert path.parent.name == 'point_prompt_mask' and path.name.endswith('_mask.tif')
-    with pytest.raises(UnreadableError, match=r'_mask\.tif'):
-        data[0]
-    assert any('listed masks are absent' in sentence for sentence in data.missing())
-    path.parent.mkdir()
+    with pytest.raises(
+        DataError, match=r'Seattle.point_prompt_mask: no such folder.*masks: false'
+    ):
+        Vigor(tmp_path, 'test', cities=['Seattle'], masks=True)
+    folder = tmp_path / 'Seattle' / 'point_prompt_mask'
+    folder.mkdir()
+    tile = Vigor(tmp_path, 'test', cities=['Seattle']).files(0)[1].name
+    path = folder / tile.replace('.png', '_mask.tif')
     side = vigor_tree.TILE_SIDE
     mask = np.arange(side * side, dtype=np.uint8).reshape(side, side) % 5
     assert cv2.imwrite(str(path), mask)
+    data = Vigor(tmp_path, 'test', cities=['Seattle'], masks=True)
     np.testing.assert_array_equal(data[0].patch_classes, mask)
+    assert data.files(0)[-1] == path
+    # The second has none: zeros, which are told of once, whoever reads.
+    copy = pickle.loads(pickle.dumps(data))
+    for reader in (data, copy, data):
+        empty = reader[1].patch_classes
+        assert empty.shape == (side, side) and empty.dtype == np.uint8 and not empty.any()
+    assert [record.getMessage().split(' (')[0] for record in caplog.records] == [
+        '1 of 2 samples have no semantic mask'
+    ]
+    assert len(data.files(1)) == 2
+    assert any('1 of 2 listed masks are absent' in sentence for sentence in data.missing())
+    assert Vigor(tmp_path, 'test', cities=['Seattle'])[0].patch_classes is None
+    # A file that is damaged, or gone since, is no empty mask.
     assert cv2.imwrite(str(path), mask[:40])
     with pytest.raises(DataError, match='one uint8 class per pixel'):
+        data[0]
+    path.unlink()
+    with pytest.raises(UnreadableError, match=r'_mask\.tif'):
         data[0]
 
 

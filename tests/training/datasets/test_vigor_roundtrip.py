@@ -69,6 +69,18 @@ def test_training_and_validation_are_what_was_written_for_training(written):
             assert_compass(sample, datum=VigorWriter.datum(0), min_visible=3)
 
 
+def test_masks_lie_on_what_they_mark(written):
+    root, _ = written
+    data = open_one(root, 'test', masks=True)
+    for sample in data:
+        marked = sample.patch_classes > 0
+        # The discs at the poles' feet are the only colours of the plain.
+        colour = np.ptp(sample.patch.image.astype(int), axis=-1) > 60
+        assert marked.sum() > 500
+        assert (marked & colour).sum() / (marked | colour).sum() > 0.9
+    assert not data.missing()
+
+
 def test_original_labels_are_too_short_by_the_published_mistake(written):
     root, _ = written
     right, wrong = open_one(root, 'test'), open_one(root, 'test', labels='original')

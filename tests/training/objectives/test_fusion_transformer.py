@@ -212,6 +212,7 @@ def test_semi_positives_replace_patch_and_truth_together():
         .view(4, 2, 1, 1, 1)
         .expand(4, 2, 3, 96, 64),
         'others_truth': torch.arange(1.0, 9.0).view(4, 2, 1).expand(4, 2, 3).clone(),
+        'others_valid': torch.ones(4, 2, dtype=torch.bool),
     }
     batch['others_truth'][3, :, 1] = half + 1.0
     torch.manual_seed(0)
@@ -225,6 +226,13 @@ def test_semi_positives_replace_patch_and_truth_together():
     assert changed['patch_classes'].flatten(1).amax(1).tolist() == [0, 0, 0, 1]
     assert (with_semi_positives(model, batch, 0.0)['patch'] == 0).all()
     assert (batch['truth'] == 0).all()
+    # What only fills the batch up is never picked; without any other, a sample keeps its own.
+    batch['others_valid'] = torch.tensor(
+        [[True, False], [False, True], [False, False], [True, True]]
+    )
+    for _ in range(8):
+        number = with_semi_positives(model, batch, 1.0)['patch'][:, 0, 0, 0]
+        assert number.tolist() == [1, 4, 0, 0]
     assert objective(semi_positives=0.5).EXTRAS == ('others',) and objective().EXTRAS == ()
 
 
