@@ -34,6 +34,8 @@ class PolarBev(nn.Module):
         visible: (1, 1, rows, columns) float32, 1 where the camera may look.
     """
 
+    scale_of_distance: Tensor
+    grid: Tensor
     visible: Tensor
 
     def __init__(

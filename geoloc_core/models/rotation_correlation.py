@@ -86,7 +86,7 @@ def correlate_rotations(
                 template, template_mask, patch, part, patch_mask=patch_mask,
                 normalisation=normalisation, size=size, canvas=side, method=method,
             )
-            for part in yaws.split(most, dim=-1)
+            for part in torch.split(yaws, most, dim=-1)
         ]  # fmt: skip
         return torch.cat(parts, dim=1)
     # Half precision has too few digits for sums over thousands of cells.
