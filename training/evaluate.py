@@ -130,6 +130,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from training.evaluation.protocols import degrees_of_freedom, protocol
     from training.evaluation.report import beside_published, Evaluation, write_evaluation
     from training.evaluation.tables import markdown
+    from training.host import channels_together, keep_memory
     from training.scoring import scored_batches, Scores
 
     if (args.ablation is None) != (args.variant is None):
@@ -137,7 +138,9 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.batch < 1:
         raise ConfigError(f'--batch {args.batch}: expected 1 or more')
     dof = degrees_of_freedom(protocol(args.protocol), args.dof)
+    keep_memory()
     model, noted, samples = opened(args)
+    channels_together(model)
     device = next((p.device for p in model.parameters()), 'cpu')
     unreadable: list[str] = []
     parts, first = [], None

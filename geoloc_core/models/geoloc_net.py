@@ -239,7 +239,8 @@ class GeolocNet(CrossViewModel):
             yaws,
             size=(self.answered, self.answered),
             canvas=self.canvas,
-            method='direct',
+            # One template convolves quickest; many share the map's transform.
+            method='direct' if len(encoded.aerial) == 1 else 'fft',
         )
         scores = scores * self.log_scale.float().exp()
         return scores if encoded.place is None else scores + encoded.place

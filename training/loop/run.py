@@ -16,6 +16,7 @@ from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_core.models.base import parameter_count
 from geoloc_core.models.weights import load_into, save_weights
 from training.calibrate import fit_calibration
+from training.host import channels_together, keep_memory
 from training.loop.build import build_objective, make_fabric, make_feed, Options, overfitting
 from training.loop.data import validation_batches, Wanted
 from training.loop.journal import environment, Journal, write_json, write_text
@@ -55,6 +56,7 @@ def train(config: Config, options: Options) -> int:
             f'{options.folder} holds a run: go on with it (--resume), choose another --out, or '
             'remove it'
         )
+    keep_memory()
     fabric = make_fabric(config)
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
@@ -69,6 +71,7 @@ def train(config: Config, options: Options) -> int:
     # Weights are drawn alike everywhere, and apart from the draws of any step.
     seed_step(config.seed, -1, 0)
     objective = build_objective(config, begun=state is not None)
+    channels_together(objective)
     resolved = replace(
         config,
         system=Named(config.system.name, plain(objective.model.settings_dict)),
