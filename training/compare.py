@@ -9,7 +9,7 @@ rows of the committed tables come from nowhere else.
 import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
@@ -74,10 +74,12 @@ class Plan:
     Attributes:
         runs: In their order, those that others begin with first.
         evaluations: Name -> arguments.
+        path: Of the file.
     """
 
     runs: tuple[Run, ...]
-    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluations: dict[str, dict[str, Any]]
+    path: Path
 
 
 def read_plan(path: Path) -> Plan:
@@ -95,6 +97,9 @@ def read_plan(path: Path) -> Plan:
             f'{path}: {unknown[0]!r} is no part of a plan: common, evaluations, runs'
         )
     evaluations = dict(data.get('evaluations') or {})
+    for name, words in evaluations.items():
+        if not isinstance(words, Mapping):
+            raise ConfigError(f'{path}: evaluation {name!r}: expected a mapping, got {words!r}')
     runs: list[Run] = []
     for entry in data.get('runs') or ():
         for run in _runs(entry, data.get('common') or {}):
@@ -113,18 +118,22 @@ def read_plan(path: Path) -> Plan:
             runs.append(run)
     if not runs:
         raise ConfigError(f'{path}: a plan needs runs')
-    return Plan(tuple(runs), evaluations)
+    return Plan(tuple(runs), evaluations, path)
 
 
 _KEYS = ('name', 'seeds', 'settings', 'start_from', 'evaluate', 'row')
 
 
 def _runs(entry: Mapping[str, Any], common: Mapping[str, Any]) -> list[Run]:
-    unknown = sorted(set(entry) - set(_KEYS))
-    if unknown or 'name' not in entry:
+    if not isinstance(entry, Mapping) or set(entry) - set(_KEYS) or 'name' not in entry:
         raise ConfigError(f'run {entry}: expected a name, and of {", ".join(_KEYS)} what it needs')
+    seeds = entry.get('seeds', [0])
+    if not isinstance(seeds, list) or not seeds or any(type(seed) is not int for seed in seeds):
+        raise ConfigError(
+            f'run {entry["name"]}: seeds is {seeds!r}, expected a list of whole numbers'
+        )
     made = []
-    for seed in entry.get('seeds', [0]):
+    for seed in seeds:
         settings = merged(common, entry.get('settings') or {})
         settings['seed'] = seed
         after = entry.get('start_from') or {}
@@ -190,7 +199,18 @@ class Comparison:
             raise ConfigError(f'the plan needs the data {missing[0]!r}: --data {missing[0]}=DIR')
 
     def run(self, only: Sequence[str]) -> int:
-        """Trains and evaluates; the number of runs that failed."""
+        """Trains and evaluates; the number of runs that failed.
+
+        Args:
+            only: Names of runs, with or without their seeds; all if empty.
+
+        Raises:
+            ConfigError: No run has one of these names.
+        """
+        for name in only:
+            if not any(_chosen(run, [name]) for run in self._plan.runs):
+                known = dict.fromkeys(run.name.rsplit('_s', 1)[0] for run in self._plan.runs)
+                raise ConfigError(f'--only {name}: no such run, but {", ".join(known)}')
         wanted = [r for r in self._plan.runs if not only or _chosen(r, only)]
         events = {r.name: threading.Event() for r in wanted}
         failed: list[str] = []
@@ -220,7 +240,7 @@ class Comparison:
         from training.loop.reading import to_yaml
 
         folder = self.folder(run)
-        if not (folder / 'model.safetensors').is_file():
+        if not _trained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Kept beside the run's folder: the run writes its own resolved one inside.
             config = folder.with_suffix('.yaml')
@@ -231,7 +251,8 @@ class Comparison:
                 run, 'train', str(config), '--data', str(self._data['train']),
                 '--out', str(folder), '--resume',
             )  # fmt: skip
-            self._note(run)
+        # Again for what was done before: the table may be another one.
+        self._note(run)
         for name in run.evaluations:
             self._evaluate(run, name)
 
@@ -251,7 +272,12 @@ class Comparison:
                 words += [f'--{key.replace("_", "-")}', str(each)]
         # One at a time: they write into the same tables.
         with self._tables:
-            self._call(run, 'evaluate', *words)
+            try:
+                self._call(run, 'evaluate', *words)
+            except GeolocError:
+                # Its figures may be there and its row not: else it would count as done.
+                (out / 'figures.json').unlink(missing_ok=True)
+                raise
 
     def _call(self, run: Run, command: str, *words: str) -> None:
         """Runs a command in a process of its own; what it says goes into the run's folder."""
@@ -272,22 +298,20 @@ class Comparison:
 
     def _note(self, run: Run) -> None:
         """The run's line in runs.csv."""
-        from training.evaluation import tables
+        from training.evaluation.runs import add_run, portable
 
-        folder = self.folder(run)
-        summary = json.loads((folder / 'summary.json').read_text(encoding='utf-8'))
-        environment = json.loads((folder / 'environment.json').read_text(encoding='utf-8'))
-        row = {
-            'run': run.name,
-            'system': run.settings['system']['name'],
-            'seed': run.seed,
-            'samples_seen': summary.get('samples_seen'),
-            'minutes': float(summary.get('seconds', 'nan')) / 60,
-            'machine': environment.get('machine') or environment.get('device'),
-            'command': f'python -m training.compare --only {run.name}',
-        }
+        again = [str(self._plan.path), '--only', run.name]
         with self._tables:
-            tables.replace_row(self._results / 'runs.csv', tables.RUNS, tables.RUNS_KEY, row)
+            add_run(
+                self._results / 'runs.csv',
+                self.folder(run),
+                portable('python -m training.compare', again),
+            )
+
+
+def _trained(folder: Path) -> bool:
+    """Whether a run came to its end: the summary is the last that it writes."""
+    return all((folder / name).is_file() for name in ('model.safetensors', 'summary.json'))
 
 
 def _chosen(run: Run, only: Sequence[str]) -> bool:
@@ -329,7 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = read_plan(args.plan)
         if args.list:
             for run in plan.runs:
-                done = (args.out / run.name / 'model.safetensors').is_file()
+                done = _trained(args.out / run.name)
                 print(f'{"done" if done else "-":5s}{run.name:40s}{", ".join(run.evaluations)}')
             return 0
         data = {}

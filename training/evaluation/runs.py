@@ -13,12 +13,13 @@ from geoloc_core.errors import DataError
 from training.evaluation.tables import replace_row, RUNS, RUNS_KEY
 
 
-def add_run(table: Path, folder: Path) -> dict[str, Any]:
+def add_run(table: Path, folder: Path, command: str = '') -> dict[str, Any]:
     """Puts a finished run into the table, in place of its own older row.
 
     Args:
         table: runs.csv.
         folder: Of the run: summary.json, environment.json and config.yaml.
+        command: That does the run again; empty for the one that did it.
 
     Returns:
         The row.
@@ -37,7 +38,7 @@ def add_run(table: Path, folder: Path) -> dict[str, Any]:
             'samples_seen': int(summary['samples_seen']),
             'minutes': float(summary['seconds']) / 60,
             'machine': _words(machine),
-            'command': portable('python -m training.train', machine['command'][1:]),
+            'command': command or portable('python -m training.train', machine['command'][1:]),
         }
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise DataError(

@@ -30,16 +30,23 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    loader.flatten_mapping(node)
-    found: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
+    seen = set()
+    for key_node, _ in node.value:
+        if key_node.tag == 'tag:yaml.org,2002:merge':
+            # What `<<` brings in is there to be overridden.
+            continue
         key = loader.construct_object(key_node, deep=True)
-        if key in found:
+        if key in seen:
             raise yaml.constructor.ConstructorError(
                 None, None, f'the key {key!r} is given twice', key_node.start_mark
             )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
+        seen.add(key)
+    # Puts what is merged in front.
+    loader.flatten_mapping(node)
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings are read strictly, and an error names the key, what was expected and what was meant."""
 
 from pathlib import Path
@@ -74,6 +75,15 @@ def test_a_missing_key_and_a_key_given_twice(tmp_path):
     assert 'batch_size: is missing' in refused(path)
     path = tiny.write_config(tmp_path, whole + 'seed: 6\n')
     assert "'seed' is given twice" in refused(path)
+
+
+def test_what_is_merged_in_may_be_replaced_but_not_given_twice(tmp_path):
+    path = tmp_path / 'merged.yaml'
+    path.write_text('a: &a {x: 1, y: 2}\nb: &b {<<: *a, y: 3}\nc: {<<: *b, x: 4}\n')
+    assert read_yaml(path) == {'a': {'x': 1, 'y': 2}, 'b': {'x': 1, 'y': 3}, 'c': {'x': 4, 'y': 3}}
+    path.write_text('a: &a {x: 1}\nb: {<<: *a, y: 2, y: 3}\n')
+    with pytest.raises(ConfigError, match="'y' is given twice"):
+        read_yaml(path)
 
 
 def test_files_that_are_no_settings(tmp_path, config):
