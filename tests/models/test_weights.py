@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Weights come back to the bit, and files that are not what they should be are named."""
 
 import errno

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibration finds the widths that make stated uncertainty true."""
 
 import math

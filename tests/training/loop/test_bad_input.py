@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What goes wrong in a run is said in one line, and never costs the last good state."""
 
 import errno

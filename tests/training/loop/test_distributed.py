@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two processes that share a batch learn what one process learns from all of it."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A run that was cut off goes on as if it had not been."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole run: what it leaves behind, when it stops, what it saves."""
 
 import csv

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A network, a reader and a command small enough to train in a test; `install` registers them."""
 
 from dataclasses import dataclass
