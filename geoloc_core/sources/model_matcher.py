@@ -4,7 +4,9 @@
 import math
 import time
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
@@ -23,6 +25,10 @@ from geoloc_core.sources.matcher import (
 )
 from geoloc_core.spec import OutputSpec
 from geoloc_core.types import AerialPatch, Array, GroundView, PosePrior, Status
+
+# Steps finer than this tell a network on cells of a metre nothing new, rad.
+_FINE_YAW = math.radians(1.5)
+_LEAST_YAWS = 9
 
 
 class ModelMatcher(AbstractMatcher):
@@ -100,12 +106,13 @@ class ModelMatcher(AbstractMatcher):
                 f'{self.bundle.folder}: the output has shape {logits.shape}, expected {expected}, '
                 'all finite'
             )
+        scores = north_up(logits[0] / np.float32(out.temperature), frame.turn)
         done = time.perf_counter()
         return MatchResult(
             Status.OK,
             (),
-            logits[0] / np.float32(out.temperature),
-            Grid(patch.grid.center_xy, out.gsd, out.width, out.height),
+            scores,
+            Grid(patch.grid.center_xy, out.gsd, scores.shape[2], scores.shape[1]),
             offsets + frame.prior_yaw,
             timings_ms={'view_ms': 1e3 * (ready - start), 'engine_ms': 1e3 * (done - ready)},
         )
@@ -121,11 +128,51 @@ def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi) -> Array:
     Args:
         spec: Of the output.
         half_yaw: How far around the prior is worth looking, rad; only networks that take their
-            bins as an input listen to it.
+            bins as an input listen to it. They are asked for as few as give fine steps.
     """
-    half = math.radians(spec.yaw_half_range_deg)
-    if spec.yaw_input:
-        half = min(half, half_yaw)
+    half, count = math.radians(spec.yaw_half_range_deg), spec.yaw_bins
+    if spec.yaw_input and half_yaw < half:
+        half = half_yaw
+        count = min(max(2 * math.ceil(half / _FINE_YAW) + 1, _LEAST_YAWS), spec.yaw_bins)
     if half >= math.pi:
-        return np.asarray(-np.pi + 2 * np.pi * np.arange(spec.yaw_bins) / spec.yaw_bins)
-    return np.linspace(-half, half, spec.yaw_bins)
+        return np.asarray(-np.pi + 2 * np.pi * np.arange(count) / count)
+    return np.linspace(-half, half, count)
+
+
+def north_up(scores: NDArray[np.float32], turn: float) -> NDArray[np.float32]:
+    """A volume whose cells lie along a turned patch, on cells that run east and south.
+
+    Args:
+        scores: (K, H, W) log-likelihoods.
+        turn: Direction of the patch's right-hand side, rad from east.
+
+    Returns:
+        (K, H', W') about the same middle, of the same gsd and large enough for all of the turned
+        one; what lies outside of that is as unlikely as the worst of it.
+    """
+    if turn == 0.0:
+        return scores
+    c, s = math.cos(turn), math.sin(turn)
+    height, width = scores.shape[1:]
+    # A quarter turn must not grow by a cell because its cosine is not quite 0.
+    size = (
+        math.ceil(abs(c) * width + abs(s) * height - 1e-6),
+        math.ceil(abs(s) * width + abs(c) * height - 1e-6),
+    )
+    # Rows run down, so that a counter-clockwise turn of the frame reads clockwise of the cell.
+    turned = np.array([[c, -s], [s, c]])
+    middle, wanted = (np.array([n - 1, m - 1]) / 2 for n, m in ((width, height), size))
+    affine = np.column_stack([turned, middle - turned @ wanted])
+    return np.stack(
+        [
+            cv2.warpAffine(
+                layer,
+                affine,
+                size,
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=float(scores.min()),
+            )
+            for layer in scores
+        ]
+    )

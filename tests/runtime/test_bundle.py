@@ -13,7 +13,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.runtime import bundle as bundles
 from geoloc_core.sources.cross_view import CrossViewSource
-from geoloc_core.sources.model_matcher import ModelMatcher
+from geoloc_core.sources.model_matcher import ModelMatcher, north_up
 from geoloc_core.spec import ModelSpec
 from geoloc_core.types import Status
 from geoloc_ros.cli.main import main
@@ -54,6 +54,38 @@ def test_a_network_localizes_through_the_socket(folder):
     assert abs(found.likelihood_mean[2] - yaw) < np.radians(1)
     assert found.volume.log_prob.shape == (3, CELLS[1], CELLS[0])
     assert CELLS[0] != CELLS[1]
+
+
+def test_a_network_whose_patch_is_turned_localizes_too(folder):
+    change(folder, turned='patch')
+    matcher = ModelMatcher(bundles.load_bundle(folder), base_height_m=BASE_HEIGHT)
+    ground = painted_ground(seed=5)
+    view, truth = look(ground, 6.13, -8.42, np.radians(-40), 0.01, -0.02)
+    prior = prior_near(truth, 1.9, -1.2, 0.0, 1.5, np.radians(1))
+    found = CrossViewSource(matcher).measure(view, prior, FRAME, ground)
+    assert found.status is Status.OK, found.reasons
+    x, y, yaw = se3.planar(truth)
+    np.testing.assert_allclose(found.likelihood_mean[:2], [x, y], atol=1.2 * GSD)
+    assert abs(found.likelihood_mean[2] - yaw) < np.radians(1)
+
+
+def test_a_turned_volume_is_laid_north_up():
+    scores = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    # A frame whose x is north, y west: its top right corner is north-west.
+    np.testing.assert_allclose(north_up(scores, np.pi / 2), np.rot90(scores, axes=(1, 2)))
+    np.testing.assert_allclose(north_up(scores, np.pi), scores[:, ::-1, ::-1], atol=1e-6)
+    assert north_up(scores, 0.0) is scores
+    # Any turn: a peak 20 cells along and 10 to the left of the middle.
+    sharp = np.zeros((1, 41, 51), np.float32)
+    sharp[0, 20 - 10, 25 + 20] = 1.0
+    turn = np.radians(30)
+    laid = north_up(sharp, turn)[0]
+    height, width = laid.shape
+    row, column = np.unravel_index(laid.argmax(), laid.shape)
+    east, north = column - (width - 1) / 2, (height - 1) / 2 - row
+    expected = 20 * np.cos(turn) - 10 * np.sin(turn), 20 * np.sin(turn) + 10 * np.cos(turn)
+    np.testing.assert_allclose((east, north), expected, atol=0.8)
+    assert laid.sum() > 0.9
 
 
 def test_a_camera_the_model_was_not_made_for_is_refused(folder):
