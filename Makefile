@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 # A stamp file a profile, so that a second `make` starts at once and a changed lock reinstalls.
 $(BIN)/python:
@@ -53,6 +53,9 @@ bench-loading: $(VENV)/.test  ## Samples a second that the loader gives, from fi
 
 bench-world: $(VENV)/.test  ## Panoramas a second, and a rendered data set of 2,000 pairs
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.world
+
+bench-systems: $(VENV)/.test  ## Time a frame of all cross-view systems, eager and exported
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.systems $(BENCH_ARGS)
 
 lock:  ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --universal --python-version 3.10 setup.py --all-extras \
