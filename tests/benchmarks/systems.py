@@ -34,6 +34,7 @@ def entries(configs: list[Path], systems: list[str]) -> dict[str, tuple[str, dic
     """Row -> (system, settings): the published ones, then those of the configs."""
     from geoloc_core.errors import ConfigError
     from geoloc_core.models.registry import MODELS
+    from training.loop.reading import read_yaml
     from training.loop.settings import read_config
 
     unknown = sorted(set(systems) - set(MODELS))
@@ -42,9 +43,26 @@ def entries(configs: list[Path], systems: list[str]) -> dict[str, tuple[str, dic
     rows: dict[str, tuple[str, dict]] = {name: (name, {}) for name in systems}
     for path in configs:
         for file in sorted(path.glob('*.yaml')) if path.is_dir() else [path]:
+            if 'runs' in read_yaml(file):
+                rows.update(_planned(file))
+                continue
             system = read_config(file).system
             name = file.stem if file.stem not in MODELS else f'{file.stem} ({file.parent.name})'
             rows[name] = (system.name, dict(system.settings))
+    return rows
+
+
+def _planned(plan: Path) -> dict[str, tuple[str, dict]]:
+    """One row a system of a comparison's plan: its first run with that system's name."""
+    from training.compare import read_plan
+
+    rows: dict[str, tuple[str, dict]] = {}
+    for run in read_plan(plan).runs:
+        system = run.settings['system']
+        if run.name.rsplit('_s', 1)[0] == system['name']:
+            rows.setdefault(
+                f'{system["name"]} ({plan.stem})', (system['name'], system['settings'])
+            )
     return rows
 
 
