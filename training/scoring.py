@@ -24,6 +24,7 @@ from geoloc_core.models.belief import (
     mean_and_covariance,
     negative_log_likelihood,
     peak_pose,
+    place_negative_log_likelihood,
 )
 from training.loading import Batch
 from training.objectives.base import run_model
@@ -51,6 +52,7 @@ class Scores:
         yaw_error: (N,) answer - truth, wrapped, rad.
         truth_yaw: (N,) rad.
         nll: (N,) -log density at the truth, nats per m^2 rad.
+        nll_place: (N,) -log density at the true place, whatever the yaw, nats per m^2.
         log_density: (N,) log density at the answer: how sure the network is of it.
         inside: (N,) whether the truth lies inside the volume at all.
         unreadable: What the samples that are not among these had wrong with them.
@@ -64,6 +66,7 @@ class Scores:
     yaw_error: Array
     truth_yaw: Array
     nll: Array
+    nll_place: Array
     log_density: Array
     inside: NDArray[np.bool_]
     unreadable: tuple[str, ...] = ()
@@ -99,7 +102,7 @@ class Scores:
         """Every figure of these samples.
 
         Args:
-            dof: 3, or 2 where the yaw is given: then coverage and NEES are of (x, y).
+            dof: 3, or 2 where the yaw is given: then NLL, coverage and NEES are of (x, y).
 
         Returns:
             Name -> value (`geoloc_core.evaluation.pose_figures`), and `samples`, `unreadable`,
@@ -108,7 +111,8 @@ class Scores:
         figures = pose_figures.position_figures(self.error_xy, self.truth_yaw)
         figures |= pose_figures.yaw_figures(self.yaw_error)
         figures |= pose_figures.joint_figures(self.distance, self.yaw_error)
-        figures |= pose_figures.belief_figures(self.nll, self.nees(dof), dof)
+        nll = self.nll_place if dof == 2 else self.nll
+        figures |= pose_figures.belief_figures(nll, self.nees(dof), dof)
         floor = self.floor if len(self) else np.array([math.nan])
         return figures | {
             'floor_mean_m': float(floor.mean()),
@@ -220,6 +224,7 @@ def _scored(batch: Batch, belief: Belief, truth: torch.Tensor) -> Scores:
     usable &= ~logits.isnan().flatten(1).any(dim=1)
     _, cov = mean_and_covariance(belief, about=answer)
     nll = negative_log_likelihood(belief, truth)
+    place = place_negative_log_likelihood(belief, truth)
     density = -negative_log_likelihood(belief, answer)
     bins, rows, columns = cell_coordinates(belief, truth)
     height, width = logits.shape[-2:]
@@ -245,6 +250,7 @@ def _scored(batch: Batch, belief: Belief, truth: torch.Tensor) -> Scores:
         yaw_error=np.where(good, yaws, np.pi),
         truth_yaw=yaw_error(true[:, 2] + prior_yaw, 0.0),
         nll=np.where(good, _array(nll), np.inf),
+        nll_place=np.where(good, _array(place), np.inf),
         log_density=np.where(good, _array(density), -np.inf),
         inside=_array(inside).astype(bool),
         unreadable=batch.unreadable,

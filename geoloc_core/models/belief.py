@@ -118,6 +118,25 @@ def negative_log_likelihood(belief: Belief, truth: Tensor, doubt: float = 1e-3) 
     return math.log(cell) - mixed.log()
 
 
+def place_negative_log_likelihood(belief: Belief, truth: Tensor, doubt: float = 1e-3) -> Tensor:
+    """-log of the density (1 / m^2) that a belief gives to the true place, (B,) nats.
+
+    Where the yaw is given, methods differ in how narrow their bins of it are, and the density of
+    a pose would say little else.
+
+    Args:
+        belief: A batch of beliefs.
+        truth: (B, >= 2) places in the patch's frame.
+        doubt: As in `negative_log_likelihood`.
+    """
+    bins, height, width = belief.logits.shape[1:]
+    places = belief.log_prob().exp().sum(dim=1, keepdim=True).expand(-1, bins, -1, -1)
+    first = belief.yaws[..., :1].expand(len(truth), 1).to(truth)
+    read = interpolated(belief, places, torch.cat([truth[:, :2], first], dim=1))
+    mixed = (1 - doubt) * read + doubt / (height * width)
+    return 2 * math.log(belief.cell_m) - mixed.log()
+
+
 def mean_and_covariance(belief: Belief, about: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Moments of the volume, yaw as an angle.
 

@@ -74,6 +74,11 @@ def test_covariance_nll_and_nees_of_a_gaussian():
     density = 0.5 + math.log((2 * math.pi) ** 1.5 * 2 * 3 * 0.4)
     np.testing.assert_allclose(scores.nll, density, atol=0.05)
     np.testing.assert_allclose(scores.log_density, 0.5 - density, atol=0.05)
+    of_place = 0.5 + math.log(2 * math.pi * 2 * 3)
+    np.testing.assert_allclose(scores.nll_place, of_place, atol=0.05)
+    # Where the yaw is given, it is the place that is judged.
+    assert scores.figures(2)['nll'] == pytest.approx(of_place, abs=0.05)
+    assert scores.figures(3)['nll'] == pytest.approx(density, abs=0.05)
     np.testing.assert_allclose(scores.std_m, math.sqrt(spread[0] + spread[1]), rtol=0.03)
 
 

@@ -58,9 +58,10 @@ _INTRO = """# Cross-view networks: results
 Made by `python -m training.results` from the tables in `training/results/`; every row there was
 written by the command that stands beside it below. Figures of several seeds are their mean, ±
 their standard deviation. Position in metres, yaw in degrees, every sample counted. *NLL*: mean of
--log p(truth), nats per m² rad. *95 % holds*: share of samples whose error lies in the ellipsoid
-that should hold 95 % of them, (x, y, yaw), or (x, y) where the yaw is given. *NEES*: 3 (or 2)
-would be right. The best of a column is bold.
+-log p(truth), nats per m² rad, or per m² of the place alone where the yaw is given (else it would
+say how narrow the bins of yaw are). *95 % holds*: share of samples whose error lies in the
+ellipsoid that should hold 95 % of them, (x, y, yaw), or (x, y) where the yaw is given. *NEES*: 3
+(or 2) would be right. The best of a column is bold.
 """
 
 

@@ -188,7 +188,8 @@ def _calibrated(trainer: Trainer, journal: Journal, options: Options) -> dict[st
     batches = validation_batches(config.data, wanted, config.batch_size, root=options.root)
     metrics = validate(fabric, model, batches, alone=True)
     journal.scalars('calibrated', metrics, trainer.counters.step)
-    return {'nll_before_calibration': fit.before, **metrics}
+    before_after = {'nll_before_calibration': fit.before, 'nll_after_calibration': fit.after}
+    return {**before_after, **metrics}
 
 
 def _refuse_other(before: dict, now: dict, path: Path) -> None:

@@ -28,7 +28,7 @@ def validate(
         alone: The other processes are not asked for theirs.
 
     Returns:
-        `METRICS`. The coverage is that of (x, y) where the yaw is given.
+        `METRICS`. NLL and coverage are those of (x, y) where the yaw is given.
 
     Raises:
         DataError: Not one sample could be read.

@@ -32,7 +32,7 @@ def test_the_folder_of_a_run(config, tmp_path, capsys):
     best = min(rows, key=lambda row: float(row['validation_position_mean_m']))
     assert summary['epoch'] == int(best['epoch']) and summary['samples_seen'] == 24
     assert summary['position_mean_m'] == pytest.approx(float(best['validation_position_mean_m']))
-    assert summary['nll'] <= summary['nll_before_calibration']
+    assert summary['nll_after_calibration'] <= summary['nll_before_calibration']
     environment = json.loads((out / 'environment.json').read_text())
     assert environment['versions']['torch'] == torch.__version__
     assert 'commit' in environment
