@@ -252,6 +252,17 @@ class ShardedSampler(Sampler):
             yield [(self.epoch, int(i)) for i in piece]
 
 
+def batches_once(indices: Iterable[int], batch_size: int) -> list[list[tuple[int, int]]]:
+    """Batches of (epoch 0, index) in which each sample comes once, for `make_loader`.
+
+    Args:
+        indices: Of the data set.
+        batch_size: Samples a batch; the last one may be smaller.
+    """
+    items = [(0, int(index)) for index in indices]
+    return [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
+
+
 def make_loader(
     dataset: AbstractDataset,
     sampler: Iterable[list[tuple[int, int]]],

@@ -147,22 +147,6 @@ class Scores:
         return cls(keys=tuple(keys[i] for i in first), unreadable=words, **made)
 
 
-def batches_once(
-    count: int, batch_size: int, rank: int = 0, world_size: int = 1
-) -> list[list[tuple[int, int]]]:
-    """Batches of (epoch 0, index) in which each sample comes once, for `make_loader`.
-
-    Args:
-        count: Samples of the data set.
-        batch_size: Samples a batch; the last one may be smaller.
-        rank: Of the process; it takes every `world_size`-th sample.
-        world_size: Processes that share the split.
-    """
-    mine = range(rank, count, world_size)
-    items = [(0, index) for index in mine]
-    return [items[i : i + batch_size] for i in range(0, len(items), batch_size)]
-
-
 def score(
     model: CrossViewModel, loader: Iterable[Batch], device: torch.device | str = 'cpu'
 ) -> Scores:

@@ -119,6 +119,9 @@ class ModelMatcher(AbstractMatcher):
 
     def _half_yaw(self, prior: PosePrior) -> float:
         """Half width of the yaws worth asking for, rad."""
+        if self.bundle.spec.inputs.turned == 'none':
+            # Its yaws count from east: bins around 0 would not lie around the prior.
+            return math.pi
         return search_window(prior, self._limits).half_yaw
 
 

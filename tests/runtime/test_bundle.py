@@ -13,6 +13,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.runtime import bundle as bundles
 from geoloc_core.sources.cross_view import CrossViewSource
+from geoloc_core.sources.matcher import SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher, north_up
 from geoloc_core.spec import ModelSpec
 from geoloc_core.types import Status
@@ -67,6 +68,15 @@ def test_a_network_whose_patch_is_turned_localizes_too(folder):
     x, y, yaw = se3.planar(truth)
     np.testing.assert_allclose(found.likelihood_mean[:2], [x, y], atol=1.2 * GSD)
     assert abs(found.likelihood_mean[2] - yaw) < np.radians(1)
+
+
+@pytest.mark.parametrize(('turned', 'half'), [('view', np.radians(9)), ('none', np.pi)])
+def test_only_yaws_that_count_from_the_prior_are_narrowed_to_it(folder, turned, half):
+    change(folder, turned=turned)
+    limits = SearchLimits(sigmas=3.0, min_yaw=0.01)
+    matcher = ModelMatcher(bundles.load_bundle(folder), limits=limits)
+    prior = prior_near(se3.from_planar(0.0, 0.0, 2.0), 0.0, 0.0, 0.0, 1.5, np.radians(3))
+    assert matcher._half_yaw(prior) == pytest.approx(half)
 
 
 def test_a_turned_volume_is_laid_north_up():

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError, DataError
-from training.loading import arrays_of, collate, make_loader, Preparation, ShardedSampler
+from training.loading import (
+    arrays_of,
+    batches_once,
+    collate,
+    make_loader,
+    Preparation,
+    ShardedSampler,
+)
 
 
 def brighter(sample, index, epoch):
@@ -130,6 +137,13 @@ def test_four_machines_share_one_epoch():
     kept = [ShardedSampler(103, 5, rank=r, world_size=4, drop_last=False) for r in range(4)]
     assert {len(list(s)) for s in kept} == {6} == {len(s) for s in kept}
     assert {i for s in kept for batch in s for _, i in batch} == set(range(103))
+
+
+def test_each_sample_comes_once():
+    assert batches_once(np.array([4, 0, 9]), 2) == [[(0, 4), (0, 0)], [(0, 9)]]
+    shares = [batches_once(range(7)[rank::2], 3) for rank in (0, 1)]
+    assert sorted(i for share in shares for batch in share for _, i in batch) == list(range(7))
+    assert batches_once([], 3) == []
 
 
 def test_a_resumed_pass_goes_on_where_it_was():

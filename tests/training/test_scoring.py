@@ -10,7 +10,7 @@ from geoloc_core.geometry import se3
 from tests.models.fixtures import batch_of, samples, with_prior
 from tests.training.evaluation.tiny import Tiny, TinySettings, Told
 from training.loading import Batch
-from training.scoring import batches_once, score, Scores
+from training.scoring import score, Scores
 
 
 def loader_of(model, items):
@@ -137,10 +137,6 @@ def test_nothing_to_score_is_an_error():
 
 
 def test_shares_of_two_processes_join_to_the_whole():
-    shares = [batches_once(7, 2, rank, 2) for rank in (0, 1)]
-    assert shares[0] == [[(0, 0), (0, 2)], [(0, 4), (0, 6)]]
-    seen = sorted(i for share in shares for batch in share for _, i in batch)
-    assert seen == list(range(7))
     whole = told(samples(3))
     double = Scores.joined([whole, whole])
     assert double.keys == whole.keys

@@ -18,7 +18,7 @@ from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
 from training.datasets.sample import Sample
 from training.evaluation.protocols import asked_yaws, EvaluationProtocol, Opening
-from training.loading import Batch, make_loader, Preparation
+from training.loading import Batch, batches_once, make_loader, Preparation
 from training.preparation import CrossViewPreparation
 
 # In a run's folder, the first of these that is there.
@@ -157,8 +157,7 @@ class Samples:
         prepare = CrossViewPreparation(model.inputs, model.EXTRA_INPUTS, other_patches=others)
         preparation = Preparation(augment=self.opening.augment, prepare=prepare)
         for dataset, chosen in zip(self.datasets, self.indices, strict=True):
-            items = [(0, int(index)) for index in chosen]
-            batches = [items[i : i + size] for i in range(0, len(items), size)]
+            batches = batches_once(chosen, size)
             yield from make_loader(dataset, batches, preparation, workers=workers)
 
 

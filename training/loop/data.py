@@ -13,13 +13,11 @@ from geoloc_core.models.base import CrossViewModel
 from training.augmentation import pipeline_from
 from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
-from training.loading import make_loader, Preparation, ShardedSampler
+from training.loading import batches_once, make_loader, Preparation, ShardedSampler
 from training.loop.reading import plain
 from training.loop.settings import Data, Split
 from training.preparation import CrossViewPreparation
 from training.reduction import Reduction
-
-Batches = list[list[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -194,11 +192,7 @@ def validation_batches(
     indices = chosen_indices(dataset, split.limit)
     if mixed:
         indices = np.random.default_rng(0).permutation(indices)
-    share = indices[rank::world]
-    batches: Batches = [
-        [(0, int(i)) for i in share[start : start + batch_size]]
-        for start in range(0, len(share), batch_size)
-    ]
+    batches = batches_once(indices[rank::world], batch_size)
     preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
     return make_loader(dataset, batches, preparation, workers=data.workers, pin_memory=pin)
 
@@ -212,6 +206,6 @@ def fixed_batch(data: Data, wanted: Wanted, count: int, root: Path | None) -> An
     dataset, split = open_split(data, 'train', root)
     if len(dataset) < count:
         raise DataError(f'--overfit {count}: the split has {len(dataset)} samples')
-    batches: Batches = [[(0, int(i)) for i in chosen_indices(dataset, count)]]
+    batches = batches_once(chosen_indices(dataset, count), count)
     preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
     return next(iter(make_loader(dataset, batches, preparation)))
