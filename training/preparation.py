@@ -63,7 +63,7 @@ class CrossViewPreparation:
         kind = camera_kind(view.camera)
         if kind not in self.inputs.camera_kinds:
             raise DataError(
-                f'{sample.key} is from a {kind} camera, the network is made for '
+                f'{sample.key}: taken by a camera of kind {kind}, the network is made for '
                 f'{" or ".join(self.inputs.camera_kinds)}'
             )
         x, y, prior_yaw = se3.planar(prior.T_map_base)

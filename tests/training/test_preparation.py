@@ -10,7 +10,7 @@ from geoloc_core.errors import ConfigError, DataError
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.types import AerialPatch
-from tests.models.fixtures import samples
+from tests.models.fixtures import samples, with_prior
 from training.loading import collate
 from training.loop.data import preparation_of, Wanted
 from training.loop.settings import Data, Split
@@ -67,3 +67,25 @@ def test_a_reader_that_gives_no_further_patches_is_named():
     asked = replace(data, options={'semi_positives': True})
     made = preparation_of(asked, asked.train, wanted, augmented=True, seed=0)
     assert made.prepare.other_patches and made.reduce.keep_others
+
+
+def test_a_camera_that_the_network_is_not_made_for_is_named():
+    sample = samples(1)[0]
+    only = replace(INPUTS, camera_kinds=('pinhole',))
+    with pytest.raises(DataError, match='kind equirectangular, the network is made for'):
+        CrossViewPreparation(only)(sample)
+
+
+@pytest.mark.parametrize('gone', ['patch', 'prior', 'T_map_base'])
+def test_what_a_sample_must_have(gone):
+    with pytest.raises(DataError, match='cross-view training needs all three'):
+        CrossViewPreparation(INPUTS)(replace(samples(1)[0], **{gone: None}))
+
+
+def test_truth_is_counted_from_the_prior():
+    sample = samples(1)[0]
+    moved = with_prior(sample, east_m=3.0, north_m=-2.0, yaw=0.5)
+    one, other = (CrossViewPreparation(INPUTS)(s) for s in (sample, moved))
+    np.testing.assert_allclose(other['truth'] - one['truth'], [-3.0, 2.0, -0.5], atol=1e-4)
+    # Patches follow the prior, by whole pixels of 1 m here.
+    np.testing.assert_array_equal(other['patch'][:, :-3, :-4], one['patch'][:, 2:-1, 3:-1])
