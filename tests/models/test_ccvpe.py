@@ -242,7 +242,13 @@ class Plain(Backbone):
         return maps[1:]
 
 
-@pytest.mark.parametrize('settings', [SMALL, PINHOLE], ids=['panorama', 'pinhole'])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        pytest.param(SMALL, id='panorama'),
+        pytest.param(PINHOLE, id='pinhole', marks=pytest.mark.slow),
+    ],
+)
 def test_exports(settings, monkeypatch):
     monkeypatch.setattr('geoloc_core.models.ccvpe.make_backbone', lambda *_, **__: Plain())
     torch.manual_seed(0)
