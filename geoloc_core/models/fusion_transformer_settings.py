@@ -25,7 +25,8 @@ class FusionTransformerSettings:
         mixstyle_after: Taps after which styles are mixed while learning.
         mixstyle_probability: Of each mixing; 0 switches MixStyle off.
         mixstyle_alpha: Of its Beta distribution.
-        mixstyle_partners: 'random' or 'cross_domain', see `MixStyle`.
+        mixstyle_partners: 'random' or 'cross_domain', see `MixStyle`; the latter wants batches
+            whose halves are of different domains (`data.batch_order: place` in training).
         mixstyle_detach: Whether styles are constants to the gradient; published: no.
         fusion_width: Channels of tokens and of the fused map.
         anchors: (rows, columns) of tokens that either map is pooled to.

@@ -48,10 +48,12 @@ class Chosen:
     Attributes:
         sampler: Batches of (epoch, place).
         indices: Place -> index in the data set.
+        ordered: Whether each batch is in the data set's order.
     """
 
     sampler: ShardedSampler
     indices: np.ndarray
+    ordered: bool = False
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -60,7 +62,8 @@ class Chosen:
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Batches of (epoch, index)."""
         for batch in self.sampler:
-            yield [(epoch, int(self.indices[place])) for epoch, place in batch]
+            places = sorted(batch) if self.ordered else batch
+            yield [(epoch, int(self.indices[place])) for epoch, place in places]
 
 
 def open_split(data: Data, name: str, root: Path | None = None) -> tuple[AbstractDataset, Split]:
@@ -163,6 +166,7 @@ def training_batches(
     sampler = Chosen(
         ShardedSampler(len(indices), batch_size // world, seed=seed, rank=rank, world_size=world),
         indices,
+        ordered=data.batch_order == 'place',
     )
     preparation = preparation_of(data, split, wanted, augmented=True, seed=seed)
     loader = make_loader(dataset, sampler, preparation, workers=data.workers, pin_memory=pin)

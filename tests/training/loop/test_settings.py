@@ -3,12 +3,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import settings_from
 from geoloc_core.models.registry import model_class
 from tests.training.loop import tiny
+from training.loading import ShardedSampler
+from training.loop.data import Chosen
 from training.loop.reading import build, plain, read_yaml, to_yaml
 from training.loop.settings import Config, read_config
 from training.objectives.registry import OBJECTIVES
@@ -57,6 +60,7 @@ def test_single_values_are_replaced(config):
         ('schedule.warmup=1', ['schedule.warmup']),
         ('ema=0.9', ['ema', 'a mapping']),
         ('seed=-1', ['seed']),
+        ('data.batch_order=size', ['data.batch_order']),
         ('system=tiny', ['system', 'a mapping']),
         ('batch_size.x=1', ['batch_size', 'no keys']),
         ('batch_size', ['KEY=VALUE']),
@@ -101,6 +105,17 @@ def test_resolved_settings_are_read_back_equal(tmp_path, config):
     path.write_text(to_yaml(read))
     assert read_config(path) == read
     assert build(Config, plain(read)) == read
+
+
+def test_halves_of_an_ordered_batch_show_different_places():
+    # Indices of a data set go place by place: 0..9 here are one city, 10..19 another.
+    sampler = ShardedSampler(20, 8, seed=3)
+    plain, ordered = (list(Chosen(sampler, np.arange(20), ordered)) for ordered in (False, True))
+    assert len(ordered) == 2
+    for drawn, batch in zip(plain, ordered, strict=True):
+        # The same samples, the nearer ones side by side.
+        assert sorted(drawn) == batch != drawn
+        assert max(batch[:4]) < min(batch[4:])
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=lambda p: p.stem)
