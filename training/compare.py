@@ -34,6 +34,8 @@ a plan (YAML):
                                  part of the network -> run
       evaluate: [pm45]
       row: {name: hc_net}        or {ablation: mixstyle, variant: random}
+      also:                      evaluation -> rows of ablations that it is in besides
+        pm45: [{ablation: mixstyle, variant: random}]
 
 data folders are given as NAME=DIR: --data train=DIR --data unseen=DIR; `train` is what is learned
 from.
@@ -57,6 +59,7 @@ class Run:
         after: Names of the runs it begins with.
         evaluations: Names of `Plan.evaluations`.
         row: What its rows in the tables are called.
+        also: Name of an evaluation -> ablations that it is in besides.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Run:
     after: tuple[str, ...]
     evaluations: tuple[str, ...]
     row: dict[str, str]
+    also: dict[str, list[dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def read_plan(path: Path) -> Plan:
     return Plan(tuple(runs), evaluations, path)
 
 
-_KEYS = ('name', 'seeds', 'settings', 'start_from', 'evaluate', 'row')
+_KEYS = ('name', 'seeds', 'settings', 'start_from', 'evaluate', 'row', 'also')
 
 
 def _runs(entry: Mapping[str, Any], common: Mapping[str, Any]) -> list[Run]:
@@ -144,14 +148,23 @@ def _runs(entry: Mapping[str, Any], common: Mapping[str, Any]) -> list[Run]:
             files = {part: f'{{out}}/{name}/model.safetensors' for part, name in names.items()}
             settings['start_from'] = files.get('') or files
         row = {str(k): str(v) for k, v in (entry.get('row') or {'name': entry['name']}).items()}
+        evaluations, also = tuple(entry.get('evaluate') or ()), dict(entry.get('also') or {})
+        for name, rows in also.items():
+            keys = [set(each) for each in rows]
+            if name not in evaluations or any(k != {'ablation', 'variant'} for k in keys):
+                raise ConfigError(
+                    f'run {entry["name"]}: also.{name} is {rows!r}, expected one of the '
+                    "run's evaluations, and a list of {ablation: NAME, variant: NAME}"
+                )
         made.append(
             Run(
                 f'{entry["name"]}_s{seed}',
                 seed,
                 settings,
                 tuple(names.values()),
-                tuple(entry.get('evaluate') or ()),
+                evaluations,
                 row,
+                also,
             )
         )
     return made
@@ -255,6 +268,8 @@ class Comparison:
         self._note(run)
         for name in run.evaluations:
             self._evaluate(run, name)
+            for row in run.also.get(name, ()):
+                self._add_to_ablation(run, name, row)
 
     def _evaluate(self, run: Run, name: str) -> None:
         out = self.folder(run) / 'evaluations' / name
@@ -278,6 +293,23 @@ class Comparison:
                 # Its figures may be there and its row not: else it would count as done.
                 (out / 'figures.json').unlink(missing_ok=True)
                 raise
+
+    def _add_to_ablation(self, run: Run, name: str, row: Mapping[str, str]) -> None:
+        """The row of an evaluation once more, as what the variants of an ablation differ from."""
+        from training.evaluation import tables
+
+        said = json.loads(
+            (self.folder(run) / 'evaluations' / name / 'figures.json').read_text(encoding='utf-8')
+        )
+        # Figures that are not finite stand as null there.
+        figures = {k: float('nan') if v is None else v for k, v in said.pop('figures').items()}
+        with self._tables:
+            tables.replace_row(
+                self._results / 'ablations.csv',
+                tables.ABLATIONS,
+                tables.ABLATION_KEY,
+                {**said, **figures, **row},
+            )
 
     def _call(self, run: Run, command: str, *words: str) -> None:
         """Runs a command in a process of its own; what it says goes into the run's folder."""

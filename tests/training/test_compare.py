@@ -11,7 +11,7 @@ import yaml
 
 from geoloc_core.errors import ConfigError
 from training import compare
-from training.evaluation.tables import read_rows, RUNS
+from training.evaluation.tables import ABLATIONS, read_rows, RUNS
 
 PLAN = """
 common:
@@ -30,6 +30,7 @@ runs:
     start_from: {localizer: base}
     evaluate: [pm45]
     row: {name: geodistill}
+    also: {pm45: [{ablation: teacher, variant: none}]}
   - name: mixed
     settings: {system: {name: fusion_transformer}}
     start_from: base
@@ -57,7 +58,10 @@ def calls(monkeypatch):
         out = Path(words[words.index('--out') + 1])
         out.mkdir(parents=True, exist_ok=True)
         if command == 'evaluate':
-            (out / 'figures.json').write_text('{}')
+            facts = {key: words[words.index(f'--{key}') + 1] for key in ('protocol', 'seed')}
+            figures = {'position_mean_m': 1.25, 'nll': None}
+            said = {'system': 'ours', 'split': 'x', 'preset': 'hard', **facts, 'figures': figures}
+            (out / 'figures.json').write_text(json.dumps(said))
         if out.name in failing:
             stdout.write('first\nerror: no luck\n')
             return SimpleNamespace(returncode=1)
@@ -130,7 +134,7 @@ def test_merging(below, above, expected):
     ('old', 'new', 'words'),
     [
         ('runs:', 'runs: []\nranks:', "'ranks' is no part of a plan"),
-        ('evaluate: [pm45]', 'evaluate: [pm90]', 'run student_s7: no evaluation is called'),
+        ('evaluate: [pm45]', 'evaluate: [pm45, pm90]', 'run student_s7: no evaluation is called'),
         ('start_from: base', 'start_from: based', 'mixed_s0 begins with based_s0'),
         ('seeds: [7]', 'seeds: [8]', 'student_s8 begins with base_s8, which is no run before'),
         ('name: mixed', 'name: base', 'run base_s0'),
@@ -138,6 +142,8 @@ def test_merging(below, above, expected):
         ('row: {name', 'rows: {name', 'expected a name, and of name, seeds'),
         ('seeds: [7]', 'seeds: 7', 'run student: seeds is 7'),
         ('seeds: [7]', 'seeds: [a]', "run student: seeds is \\['a'\\]"),
+        ('also: {pm45', 'also: {aligned', "also.aligned is .* expected one of the run's"),
+        ('variant: none}', 'variants: none}', 'also.pm45 is'),
         ('{protocol: aligned}', '', "evaluation 'aligned': expected a mapping"),
         ('  - name: base', '  - base\n  - name: base', 'run base: expected a name'),
     ],
@@ -260,6 +266,13 @@ def test_each_run_has_a_row(plan_file, tmp_path, calls):
     assert compared(plan_file, tmp_path, '--only', 'base') == 0
     with table.open() as file:
         assert len(list(csv.reader(file))) == 3
+
+
+def test_an_evaluation_may_stand_in_an_ablation_besides(plan_file, tmp_path, calls):
+    assert compared(plan_file, tmp_path, '--only', 'base', 'student') == 0
+    (row,) = read_rows(tmp_path / 'results' / 'ablations.csv', ABLATIONS)
+    assert (row['ablation'], row['variant'], row['system']) == ('teacher', 'none', 'ours')
+    assert (row['protocol'], row['seed'], row['position_mean_m']) == ('pm45', '7', '1.25')
 
 
 @pytest.mark.parametrize(
