@@ -206,7 +206,8 @@ def bundle(tmp_path):
 
 def test_a_bundle_made_for_another_camera_costs_every_frame_and_says_so(rig, map_path, bundle):
     path = bundle / 'model.json'
-    spec = {**json.loads(path.read_text()), 'camera_kinds': ['equirectangular']}
+    spec = json.loads(path.read_text())
+    spec['inputs']['camera_kinds'] = ['equirectangular']
     path.write_text(json.dumps(spec))
     r = rig({'map.path': map_path, 'model.path': str(bundle)})
     r.start()

@@ -123,7 +123,7 @@ def test_impossible_options_are_named(arguments, named, capsys, tmp_path):
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(ConfigError, match=r'embreex.*make demo.*\[ros,sim,viz\]'):
+    with pytest.raises(ConfigError, match=r'embreex.*make demo.*\[onnx,ros,sim,viz\]'):
         demo.require_packages()
 
 

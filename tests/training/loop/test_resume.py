@@ -103,6 +103,8 @@ def test_rows_after_the_last_state_are_written_once(config, tmp_path, monkeypatc
 
 def test_an_asked_stop_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'run'
+    # A shell's background job may have been told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     measure = Trainer._measure
 
     def measure_and_ask(self, *args):
