@@ -205,7 +205,6 @@ class Comparison:
         self._plan, self._out, self._data = plan, out, dict(data)
         self._results, self._preset, self._jobs = results, preset, jobs
         self._threads = max(1, (os.cpu_count() or 1) // jobs)
-        self._tables = threading.Lock()
         needed = {'train', *(str(e.get('data', 'train')) for e in plan.evaluations.values())}
         missing = sorted(needed - set(data))
         if missing:
@@ -285,14 +284,12 @@ class Comparison:
         for key, value in arguments.items():
             for each in value if isinstance(value, list) else [value]:
                 words += [f'--{key.replace("_", "-")}', str(each)]
-        # One at a time: they write into the same tables.
-        with self._tables:
-            try:
-                self._call(run, 'evaluate', *words)
-            except GeolocError:
-                # Its figures may be there and its row not: else it would count as done.
-                (out / 'figures.json').unlink(missing_ok=True)
-                raise
+        try:
+            self._call(run, 'evaluate', *words)
+        except GeolocError:
+            # Its figures may be there and its row not: else it would count as done.
+            (out / 'figures.json').unlink(missing_ok=True)
+            raise
 
     def _add_to_ablation(self, run: Run, name: str, row: Mapping[str, str]) -> None:
         """The row of an evaluation once more, as what the variants of an ablation differ from."""
@@ -303,13 +300,12 @@ class Comparison:
         )
         # Figures that are not finite stand as null there.
         figures = {k: float('nan') if v is None else v for k, v in said.pop('figures').items()}
-        with self._tables:
-            tables.replace_row(
-                self._results / 'ablations.csv',
-                tables.ABLATIONS,
-                tables.ABLATION_KEY,
-                {**said, **figures, **row},
-            )
+        tables.replace_row(
+            self._results / 'ablations.csv',
+            tables.ABLATIONS,
+            tables.ABLATION_KEY,
+            {**said, **figures, **row},
+        )
 
     def _call(self, run: Run, command: str, *words: str) -> None:
         """Runs a command in a process of its own; what it says goes into the run's folder."""
@@ -333,12 +329,11 @@ class Comparison:
         from training.evaluation.runs import add_run, portable
 
         again = [str(self._plan.path), '--only', run.name]
-        with self._tables:
-            add_run(
-                self._results / 'runs.csv',
-                self.folder(run),
-                portable('python -m training.compare', again),
-            )
+        add_run(
+            self._results / 'runs.csv',
+            self.folder(run),
+            portable('python -m training.compare', again),
+        )
 
 
 def _trained(folder: Path) -> bool:

@@ -147,7 +147,8 @@ def evaluate(args: argparse.Namespace) -> int:
     bar = tqdm(total=len(samples), unit='sample', desc=model.NAME, disable=None)
     with bar:
         batches = samples.batches(model, args.batch, args.workers)
-        for batch, _, part in scored_batches(model, batches, device, unreadable):
+        half = samples.opening.half_yaw_deg
+        for batch, _, part in scored_batches(model, batches, device, unreadable, half):
             first = batch if first is None else first
             parts.append(part)
             bar.update(len(part))

@@ -170,6 +170,7 @@ def scored_batches(
     loader: Iterable[Batch],
     device: torch.device | str = 'cpu',
     unreadable: list[str] | None = None,
+    half_yaw_deg: float = 180.0,
 ) -> Iterator[tuple[Batch, Belief, Scores]]:
     """Batch after batch with the network's belief and its scores; see `score`.
 
@@ -178,6 +179,7 @@ def scored_batches(
         loader: Of `CrossViewPreparation`'s batches.
         device: Where the network is.
         unreadable: The words about samples that could not be read are added to it.
+        half_yaw_deg: How far the yaw can be from the prior's: told to the network's belief.
     """
     was_training = model.training
     model.eval()
@@ -193,6 +195,8 @@ def scored_batches(
             }
             with torch.no_grad():
                 belief = model.belief(run_model(model, tensors))
+                if half_yaw_deg < 180:
+                    belief = belief.given_yaw(math.radians(half_yaw_deg))
                 part = _scored(batch, belief, tensors['truth'])
             yield batch, belief, part
     finally:

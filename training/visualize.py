@@ -105,7 +105,9 @@ def _samples(args: argparse.Namespace, kinds: Sequence[str]) -> tuple[str, str, 
     # Only failures need every sample's error, but every picture is better with the whole at hand.
     with tqdm(total=len(samples), unit='sample', desc=model.NAME, disable=None) as bar:
         batches = samples.batches(model, args.batch, args.workers)
-        for _, _, part in scored_batches(model, batches, device):
+        for _, _, part in scored_batches(
+            model, batches, device, half_yaw_deg=samples.opening.half_yaw_deg
+        ):
             parts.append(part)
             bar.update(len(part))
     scores = Scores.joined(parts)

@@ -6,7 +6,7 @@ homography. All of them are brought into this one form, so that their position, 
 and likelihood can be compared, exported and fused alike.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import torch
@@ -45,6 +45,30 @@ class Belief:
     def log_prob(self) -> Tensor:
         """(B, K, H, W), summing (as exp) to one for each sample."""
         return F.log_softmax(self.logits.flatten(1), dim=1).view_as(self.logits)
+
+    def given_yaw(self, half_range: float) -> 'Belief':
+        """The belief of one who knows that the yaw offset is small.
+
+        What lies outside is ruled out, except for one more bin on either side where a range is
+        given: a peak between bins needs its neighbours. A method's own pose stays where it is
+        possible; elsewhere the peak of what is left takes its place.
+
+        Args:
+            half_range: Bound of the offset, rad; 0 keeps the bin of no offset alone, or its two.
+        """
+        yaws = self.yaws if self.yaws.dim() == 2 else self.yaws[None]
+        step = self.yaw_step
+        bound = half_range + step if half_range > 0 else step / 2
+        away = ((yaws + math.pi).remainder(2 * math.pi) - math.pi).abs()
+        share = ((bound + step / 2 - away) / step).clamp(0.0, 1.0)
+        if bool((share > 1 - 1e-4).all()):
+            return self
+        ruled_out = share.clamp_min(1e-30).log().to(self.logits)[..., None, None]
+        left = Belief(self.logits + ruled_out, self.cell_m, self.yaws, self.closed)
+        if self.pose is None:
+            return left
+        away = ((self.pose[:, 2] + math.pi).remainder(2 * math.pi) - math.pi).abs()
+        return replace(left, pose=torch.where(away[:, None] <= bound, self.pose, peak_pose(left)))
 
 
 def evenly_spaced_yaws(bins: int, half_range_deg: float) -> Tensor:

@@ -154,3 +154,48 @@ def test_a_heat_map_with_directions_keeps_its_places():
     volume = volume_from_parts(log_xy, FULL, direction, torch.tensor(20.0))
     torch.testing.assert_close(volume.logsumexp(dim=1), log_xy)
     assert abs(float(FULL[volume[0, :, 0, 0].argmax()]) - 0.5) < math.pi / 36
+
+
+@pytest.mark.parametrize(('half_deg', 'left'), [(0.0, 1), (15.0, 5), (35.0, 9)])
+def test_a_known_yaw_rules_out_the_other_bins(half_deg, left):
+    # 36 bins of 10 degrees, 18 of them the middle; one more than asked for on either side.
+    belief = gaussian((1.0, -2.0, 0.0), (1.0, 1.0, 100.0))
+    told = belief.given_yaw(math.radians(half_deg))
+    mass = told.log_prob().exp().sum(dim=(2, 3))[0]
+    kept = (mass > 1e-6).nonzero()[:, 0]
+    assert kept.tolist() == list(range(18 - left // 2, 18 + left // 2 + 1))
+    np.testing.assert_allclose(mass[kept], 1 / left, rtol=0.02)
+    np.testing.assert_allclose(peak_pose(told)[0, :2], [1.0, -2.0], atol=0.01)
+
+
+def test_two_bins_share_a_known_yaw_between_them():
+    belief = gaussian((0.0, 0.0, 0.0), (1.0, 1.0, 100.0), evenly_spaced_yaws(20, 40.0), False)
+    mass = belief.given_yaw(0.0).log_prob().exp().sum(dim=(2, 3))[0]
+    np.testing.assert_allclose(mass[9:11], 0.5, rtol=1e-3)
+
+
+def test_the_second_best_yaw_wins_where_the_best_is_ruled_out():
+    wrong, right = (
+        gaussian((6.0, 3.0, 2.0), (0.8, 0.8, 0.3)),
+        gaussian((1.0, -2.0, 0.3), (0.8, 0.8, 0.3)),
+    )
+    logits = torch.logaddexp(wrong.logits, right.logits - 2.0)
+    belief = Belief(logits, CELL, FULL, True)
+    np.testing.assert_allclose(peak_pose(belief)[0], [6.0, 3.0, 2.0], atol=0.1)
+    np.testing.assert_allclose(
+        peak_pose(belief.given_yaw(math.radians(45)))[0], [1.0, -2.0, 0.3], atol=0.1
+    )
+
+
+def test_an_own_pose_stays_only_if_its_yaw_can_be():
+    belief = gaussian((1.0, -2.0, 0.1), (0.8,) * 3)
+    belief = Belief(belief.logits, CELL, FULL, True, torch.tensor([[5.0, 5.0, 0.2]]))
+    far = Belief(belief.logits, CELL, FULL, True, torch.tensor([[5.0, 5.0, -2.0]]))
+    kept, replaced = (b.given_yaw(math.radians(45)).pose[0] for b in (belief, far))
+    np.testing.assert_allclose(kept, [5.0, 5.0, 0.2])
+    np.testing.assert_allclose(replaced, [1.0, -2.0, 0.1], atol=0.05)
+
+
+def test_a_bound_beyond_the_bins_changes_nothing():
+    belief = gaussian((1.0, -2.0, 0.1), (0.8,) * 3, NARROW, False)
+    assert belief.given_yaw(math.radians(45)) is belief

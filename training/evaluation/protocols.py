@@ -61,11 +61,13 @@ class Opening:
         split: Of the reader.
         options: Of the reader.
         augment: What is drawn anew, the same in every evaluation; None for nothing.
+        half_yaw_deg: Of the protocol.
     """
 
     split: str
     options: dict[str, Any]
     augment: Pipeline | None
+    half_yaw_deg: float
 
 
 def protocol(name: str) -> EvaluationProtocol:
@@ -141,7 +143,7 @@ def opening(
     if fov_deg < 360:
         steps.append(LimitFieldOfView((fov_deg, fov_deg)))
     chain = Pipeline(tuple(steps), draws) if steps else None
-    return Opening(split, {**given, **(options or {})}, chain)
+    return Opening(split, {**given, **(options or {})}, chain, rules.half_yaw_deg)
 
 
 def yaw_range_deg(model: 'CrossViewModel') -> float:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures in CSV files under version control: a row a system, split, protocol, preset and seed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 import csv
+import fcntl
 import io
 import math
 import os
@@ -83,11 +85,24 @@ def replace_row(
     Raises:
         DataError: The file has other columns.
     """
-    rows = read_rows(path, columns)
     new = {column: cell(row.get(column)) for column in columns}
-    rows = [old for old in rows if any(old[k] != new[k] for k in key)] + [new]
-    rows.sort(key=lambda each: tuple(each[k] for k in key))
-    write_rows(path, columns, rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.parent):
+        rows = read_rows(path, columns)
+        rows = [old for old in rows if any(old[k] != new[k] for k in key)] + [new]
+        rows.sort(key=lambda each: tuple(each[k] for k in key))
+        write_rows(path, columns, rows)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes and threads that change tables of this folder waiting."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

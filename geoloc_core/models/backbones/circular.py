@@ -5,6 +5,9 @@ A network whose horizontal padding wraps sees a panorama as the cylinder it is: 
 rolls its features, and nothing happens at the seam (CCVPE, Xia et al., T-PAMI 2024, sec. 3).
 """
 
+from typing import Any
+
+import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
@@ -36,7 +39,40 @@ def wrap_columns(x: Tensor, before: int, after: int) -> Tensor:
             f'a map of {x.shape[-1]} columns is wrapped by {max(before, after)}: the view is too '
             'narrow for this backbone; use a wider view or fewer stages'
         )
-    return F.pad(x, (before, after, 0, 0), mode='circular')
+    if x.requires_grad and torch.is_grad_enabled():
+        wrapped: Tensor = _Wrap.apply(x, before, after)  # type: ignore[no-untyped-call]
+        return wrapped
+    return _wrapped(x, before, after)
+
+
+def _wrapped(x: Tensor, before: int, after: int) -> Tensor:
+    # As pieces put together: `F.pad` loses the order of the channels in memory, and every
+    # convolution behind it would bring it back.
+    parts = [x[..., x.shape[-1] - before :], x, x[..., :after]]
+    return torch.cat([part for part in parts if part.shape[-1]], dim=-1)
+
+
+class _Wrap(torch.autograd.Function):
+    """`_wrapped` whose gradient keeps the order of the channels too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, before: int, after: int) -> Tensor:
+        ctx.sides = before, after
+        return _wrapped(x, before, after)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        before, after = ctx.sides
+        together = gradient.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if together else torch.contiguous_format
+        end = gradient.shape[-1] - after
+        own = gradient[..., before:end].clone(memory_format=order)
+        if before:
+            own[..., -before:] += gradient[..., :before]
+        if after:
+            own[..., :after] += gradient[..., end:]
+        return own, None, None
 
 
 def _pad(x: Tensor, rows: Pair, columns: Pair, circular: bool) -> tuple[Tensor, Pair]:

@@ -90,3 +90,25 @@ def test_layers_that_cannot_wrap_are_named():
         make_circular(nn.Conv2d(1, 1, 3, padding=1, padding_mode='reflect'))
     with pytest.raises(ConfigError, match='too narrow'):
         wrap_columns(torch.zeros(1, 1, 2, 2), 3, 0)
+
+
+@pytest.mark.parametrize('sides', [(0, 1), (2, 0), (3, 2)])
+@pytest.mark.parametrize('order', [torch.contiguous_format, torch.channels_last])
+def test_wrapping_is_what_torch_calls_circular(sides, order):
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=order).requires_grad_()
+    other = x.detach().clone().requires_grad_()
+    wrapped = wrap_columns(x, *sides)
+    expected = nn.functional.pad(other, (*sides, 0, 0), mode='circular')
+    torch.testing.assert_close(wrapped, expected)
+    weight = torch.randn_like(expected)
+    (wrapped * weight).sum().backward()
+    (expected * weight).sum().backward()
+    torch.testing.assert_close(x.grad, other.grad)
+
+
+def test_wrapping_keeps_the_channels_of_a_pixel_together():
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    wrapped = wrap_columns(x, 1, 1)
+    assert wrapped.is_contiguous(memory_format=torch.channels_last)
+    wrapped.backward(torch.ones_like(wrapped))
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
