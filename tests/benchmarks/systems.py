@@ -54,7 +54,7 @@ def entries(configs: list[Path], systems: list[str]) -> dict[str, tuple[str, dic
 
 def _planned(plan: Path) -> dict[str, tuple[str, dict]]:
     """One row a system of a comparison's plan: its first run with that system's name."""
-    from training.compare import read_plan
+    from training.plan import read_plan
 
     rows: dict[str, tuple[str, dict]] = {}
     for run in read_plan(plan).runs:

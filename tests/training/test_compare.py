@@ -12,6 +12,7 @@ import yaml
 from geoloc_core.errors import ConfigError
 from training import compare
 from training.evaluation.tables import ABLATIONS, read_rows, RUNS
+from training.plan import merged, read_plan
 
 PLAN = """
 common:
@@ -96,7 +97,7 @@ def names(calls):
 
 
 def test_settings_lie_over_common_ones(plan_file):
-    plan = compare.read_plan(plan_file)
+    plan = read_plan(plan_file)
     assert [run.name for run in plan.runs] == ['base_s0', 'base_s7', 'student_s7', 'mixed_s0']
     base, other, student, mixed = plan.runs
     assert base.settings == {
@@ -126,7 +127,7 @@ def test_settings_lie_over_common_ones(plan_file):
 )
 def test_merging(below, above, expected):
     before = json.dumps(below)
-    assert compare.merged(below, above) == expected
+    assert merged(below, above) == expected
     assert json.dumps(below) == before
 
 
@@ -152,19 +153,19 @@ def test_what_is_wrong_with_a_plan_is_said(plan_file, old, new, words):
     assert old in PLAN
     plan_file.write_text(PLAN.replace(old, new, 1))
     with pytest.raises(ConfigError, match=words):
-        compare.read_plan(plan_file)
+        read_plan(plan_file)
 
 
 def test_a_plan_without_runs(plan_file):
     plan_file.write_text('common: {}\n')
     with pytest.raises(ConfigError, match='a plan needs runs'):
-        compare.read_plan(plan_file)
+        read_plan(plan_file)
 
 
 def test_a_run_that_is_named_twice(plan_file):
     plan_file.write_text('runs: [{name: a}, {name: a}]\n')
     with pytest.raises(ConfigError, match='run a_s0 is named twice'):
-        compare.read_plan(plan_file)
+        read_plan(plan_file)
 
 
 # ---- doing ----
@@ -314,7 +315,7 @@ def test_every_run_of_the_committed_plan_can_be_begun(tmp_path):
     from training.objectives.registry import OBJECTIVES
 
     path = Path(__file__).parents[2] / 'config' / 'train' / 'comparison.yaml'
-    plan = compare.read_plan(path)
+    plan = read_plan(path)
     keys = set()
     for run in plan.runs:
         config = tmp_path / f'{run.name}.yaml'
