@@ -8,7 +8,6 @@ Networks", ICML 2017, for volumes of poses).
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 import math
 from pathlib import Path
 import sys
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import negative_log_likelihood
+from training.calibration_fit import Fit
 from training.objectives.base import run_model
 
 _MAX_ITERATIONS = 30
@@ -34,36 +34,6 @@ examples:
 # Weight of (scalar - its start)^2, nats: holds what the data say nothing about, such as the width
 # of a yaw that is always right.
 _PRIOR = 1e-3
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What calibration did.
-
-    Attributes:
-        samples: It was fitted on.
-        before: Mean negative log-likelihood with the scalars as they were, nats.
-        after: With the fitted ones.
-        scalars: Name -> (before, after).
-    """
-
-    samples: int
-    before: float
-    after: float
-    scalars: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """One line for people."""
-        if not self.scalars:
-            return 'calibration: this network has nothing to calibrate'
-        changes = ', '.join(
-            f'{n} {_shown(a)} -> {_shown(b)}' for n, (a, b) in self.scalars.items()
-        )
-        return (
-            f'calibration on {self.samples} validation samples: nll {self.before:.4f} -> '
-            f'{self.after:.4f} ({changes})'
-        )
 
 
 def fit_calibration(
@@ -203,10 +173,6 @@ def _mean(
     return float(torch.cat([_losses(model, o, t, device) for o, t in stored]).mean())
 
 
-def _shown(value: Any) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -244,6 +210,7 @@ def _calibrated(args: argparse.Namespace) -> Fit:
     """Reads, fits and writes what the command line names."""
     from geoloc_core.errors import ConfigError
     from geoloc_core.models.weights import load_weights, read_header, save_weights
+    from training.families.registry import family_of
     from training.loop.data import validation_batches, Wanted
     from training.loop.settings import read_config
 
@@ -258,9 +225,11 @@ def _calibrated(args: argparse.Namespace) -> Fit:
     batches = validation_batches(
         config.data, Wanted(model), config.batch_size, root=args.data, mixed=True
     )
-    fit = fit_calibration(model, batches, device, max_samples=args.samples)
+    fit = family_of(model).fit(model, batches, device, args.samples)
     if not fit.samples:
-        raise ConfigError('data.validation: not one sample could be read')
+        raise ConfigError(
+            'data.validation: not one sample could be read, or nothing is to be calibrated'
+        )
     save_weights(args.out or args.weights, model, {**facts, 'nll': fit.after})
     return fit
 
