@@ -10,7 +10,7 @@ import json
 import math
 import re
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from geoloc_core.errors import BundleError
 
@@ -20,6 +20,7 @@ VIEW_KINDS = ('bev', 'camera')
 TURNED = ('view', 'patch', 'none')
 MEANINGS = ('log_likelihood', 'log_probability')
 _MAX_SIDE = 8192
+R = TypeVar('R')
 
 
 @dataclass(frozen=True)
@@ -255,16 +256,35 @@ class ModelSpec:
         if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
             # Said first: a file of another version differs in its keys as well.
             raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
-        spec = _value('model.json', data, cls)
-        assert isinstance(spec, cls)
-        return spec
+        return read_record('model.json', data, cls)
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""
-        return json.dumps(_plain(self), indent=2) + '\n'
+        return write_record(self)
 
 
 # ---- strict reading ----
+
+
+def read_record(file: str, data: Any, kind: type[R]) -> R:
+    """A dataclass from a JSON object that has exactly its fields, of exactly their kinds.
+
+    Args:
+        file: Said in errors; its own fields are named without it.
+        data: What `json.loads` gave.
+        kind: The dataclass; fields may be dataclasses, tuples, or one of these or None.
+
+    Raises:
+        BundleError: A key too many or too few, or a value of another kind.
+    """
+    made = _record(file, data, kind, prefix='')
+    assert isinstance(made, kind)
+    return made
+
+
+def write_record(record: Any) -> str:
+    """The text that `read_record` reads."""
+    return json.dumps(_plain(record), indent=2) + '\n'
 
 
 def _require(good: bool, message: str) -> None:
@@ -313,12 +333,12 @@ def _items(name: str, data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_value(name, item, kind) for item, kind in zip(data, kinds, strict=True))
 
 
-def _record(name: str, data: Any, kind: type) -> Any:
+def _record(name: str, data: Any, kind: type, prefix: str | None = None) -> Any:
     """A dataclass from a JSON object with exactly its fields."""
     _require(isinstance(data, dict), f'{name} must be an object, got {type(data).__name__}')
     hints = get_type_hints(kind)
     unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
     _require(not unknown, f'{name} has unknown keys {unknown}; known are {sorted(hints)}')
     _require(not missing, f'{name} lacks {missing}')
-    prefix = '' if name == 'model.json' else f'{name}.'
+    prefix = f'{name}.' if prefix is None else prefix
     return kind(**{key: _value(prefix + key, data[key], hint) for key, hint in hints.items()})
