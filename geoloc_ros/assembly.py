@@ -20,7 +20,8 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
 from geoloc_core.maps.source import AbstractMapSource
-from geoloc_core.messages.conversions import camera_mount
+from geoloc_core.messages.conversions import camera_mount, R_BODY_OPTICAL
+from geoloc_core.messages.depth_stream import DepthSettings
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
@@ -148,19 +149,25 @@ def antenna_from_parameters(params: Params) -> NDArray[np.float64] | None:
 def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
     """Sensor ('camera', 'antenna', 'imu') -> T_base_sensor (4, 4), for those that are given.
 
+    'depth', where it is given, is the depth camera in the colour camera, optical frames.
+
     Raises:
         ConfigError: Half of a mount is given.
     """
     mounts = {}
-    xyz, rpy = params['frames.camera_xyz'], params['frames.camera_rpy']
-    missing = np.isnan([*xyz, *rpy])
-    if not missing.any():
-        mounts['camera'] = camera_mount(xyz, rpy)
-    elif not missing.all():
-        raise ConfigError(
-            f'frames.camera_xyz is {list(xyz)}, frames.camera_rpy is {list(rpy)}: give both '
-            'wholly, or none'
-        )
+    for sensor in ('camera', 'depth'):
+        xyz, rpy = params[f'frames.{sensor}_xyz'], params[f'frames.{sensor}_rpy']
+        missing = np.isnan([*xyz, *rpy])
+        if not missing.any():
+            mounts[sensor] = camera_mount(xyz, rpy)
+        elif not missing.all():
+            raise ConfigError(
+                f'frames.{sensor}_xyz is {list(xyz)}, frames.{sensor}_rpy is {list(rpy)}: give '
+                'both wholly, or none'
+            )
+    if 'depth' in mounts:
+        # It is given in the colour camera's body axes, as the cameras' frames are in base_link.
+        mounts['depth'] = se3.make(R_BODY_OPTICAL.T, np.zeros(3)) @ mounts['depth']
     antenna = antenna_from_parameters(params)
     if antenna is not None:
         mounts['antenna'] = se3.make(np.eye(3), antenna)
@@ -168,6 +175,11 @@ def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
     if not np.isnan(imu).any():
         mounts['imu'] = se3.make(se3.rotation_from_rpy(*(float(v) for v in imu)), np.zeros(3))
     return mounts
+
+
+def depth_settings(params: Params) -> DepthSettings:
+    """How depth joins the images."""
+    return _filled(DepthSettings(), 'depth', params)
 
 
 def _filled(record: Record, prefix: str, params: Params) -> Record:

@@ -27,6 +27,7 @@ def health(
     return [
         _localization(session, estimate),
         *_inputs(session),
+        *_depth(session),
         _processing(session),
         _transforms(session, other_authorities),
         _map(session),
@@ -64,6 +65,21 @@ def _inputs(session: 'Session') -> list[DiagnosticStatus]:
             )
         )
     return statuses
+
+
+def _depth(session: 'Session') -> list[DiagnosticStatus]:
+    """Whether images are worked on with depth or alone, and why."""
+    depth = session.depth
+    if depth is None:
+        return []
+    values: dict[str, Any] = {f'images_{name}': n for name, n in sorted(depth.counts.items())}
+    last = depth.last
+    if last is None:
+        return [diagnostic_status('geoloc: depth', OK, 'no image has asked for it yet', values)]
+    if last.depth is None:
+        return [diagnostic_status('geoloc: depth', WARN, f'colour alone: {last.note}', values)]
+    values['coverage'] = last.coverage
+    return [diagnostic_status('geoloc: depth', OK, 'used', values)]
 
 
 def _processing(session: 'Session') -> DiagnosticStatus:

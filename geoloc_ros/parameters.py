@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from geoloc_core.errors import ConfigError
-from geoloc_ros.parameter_ranges import ESTIMATOR_SETTINGS, NODE_PARAMETERS
+from geoloc_ros.node_parameters import NODE_PARAMETERS
+from geoloc_ros.parameter_ranges import ESTIMATOR_SETTINGS
 
 TYPES = ('bool', 'integer', 'double', 'string', 'double_array')
 
