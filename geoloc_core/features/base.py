@@ -50,6 +50,13 @@ class LocalFeatures:
         """N."""
         return len(self.xy)
 
+    @classmethod
+    def none(cls, size: int) -> 'LocalFeatures':
+        """No features, of descriptors of size D."""
+        return cls(
+            np.zeros((0, 2), np.float32), np.zeros((0, size), np.float32), np.zeros(0, np.float32)
+        )
+
     def take(self, index: NDArray) -> 'LocalFeatures':
         """Some of them, by indices (M,) or by a mask (N,)."""
         return LocalFeatures(self.xy[index], self.descriptors[index], self.score[index])
