@@ -226,6 +226,24 @@ def peak_pose(belief: Belief) -> Tensor:
     return torch.stack([x, y, yaw], dim=1)
 
 
+def doubted_place(logits: Tensor, doubt: Tensor) -> Tensor:
+    """(B, K, H, W) log-probabilities in which the place may be wholly wrong, the yaw not.
+
+    A network that took one place for another is as sure as one that did not: a softmax has
+    no room for that, whatever its temperature. A share of each yaw's probability is therefore
+    spread over all places.
+
+    Args:
+        logits: (B, K, H, W), any offset.
+        doubt: Scalar, logit of that share.
+    """
+    height, width = logits.shape[-2:]
+    sure = F.log_softmax(logits.flatten(1), dim=1).view_as(logits)
+    spread = torch.logsumexp(sure, dim=(2, 3), keepdim=True) - math.log(height * width)
+    parts = [sure + F.logsigmoid(-doubt), (spread + F.logsigmoid(doubt)).expand_as(sure)]
+    return torch.logsumexp(torch.stack(parts), dim=0)
+
+
 def volume_from_parts(
     log_xy: Tensor, yaws: Tensor, direction: Tensor, concentration: Tensor
 ) -> Tensor:

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from geoloc_core.errors import ConfigError
 from geoloc_core.models.backbones import Backbone, input_statistics, make_backbone
 from geoloc_core.models.base import CrossViewModel, Outputs
-from geoloc_core.models.belief import Belief, evenly_spaced_yaws
+from geoloc_core.models.belief import Belief, doubted_place, evenly_spaced_yaws
 from geoloc_core.models.rotation_correlation import correlate_rotations
 from geoloc_core.spec import BevSpec, CAMERA_KINDS, InputSpec, RasterSpec
 
@@ -205,6 +205,7 @@ class GeolocNet(CrossViewModel):
         self.register_buffer('within', within.float()[None, None], persistent=False)
         self.log_scale = nn.Parameter(torch.tensor(-0.5))
         self.calibration['log_temperature'] = nn.Parameter(torch.zeros(()))
+        self.calibration['doubt'] = nn.Parameter(torch.tensor(-4.0))
 
     def forward(  # type: ignore[override]
         self, view: Tensor, patch: Tensor, yaws: Tensor | None = None
@@ -263,8 +264,9 @@ class GeolocNet(CrossViewModel):
         return Encoded(features, weight, aerial, place)
 
     def belief(self, outputs: Outputs) -> Belief:
-        """The softmax over all scores; the pose is its peak."""
-        logits = outputs['scores'] * torch.exp(-self.calibration['log_temperature'])
+        """The softmax over all scores, the place doubted a little; the pose is its peak."""
+        scores = outputs['scores'] * torch.exp(-self.calibration['log_temperature'])
+        logits = doubted_place(scores, self.calibration['doubt'])
         yaws = outputs['yaws'].to(logits)
         closed = False
         if not torch.compiler.is_exporting():  # a graph has logits alone, and no numbers to test

@@ -10,6 +10,7 @@ import torch
 from geoloc_core.models.belief import (
     Belief,
     cell_coordinates,
+    doubted_place,
     evenly_spaced_yaws,
     interpolated,
     mean_and_covariance,
@@ -199,3 +200,22 @@ def test_an_own_pose_stays_only_if_its_yaw_can_be():
 def test_a_bound_beyond_the_bins_changes_nothing():
     belief = gaussian((1.0, -2.0, 0.1), (0.8,) * 3, NARROW, False)
     assert belief.given_yaw(math.radians(45)) is belief
+
+
+def test_doubt_spreads_its_share_of_each_yaw_over_all_places():
+    torch.manual_seed(0)
+    logits = 5.0 * torch.randn(2, 3, 4, 5)
+    p = torch.softmax(logits.flatten(1), 1).view_as(logits)
+    share = 0.1
+    told = doubted_place(logits, torch.tensor(math.log(share / (1 - share)))).exp()
+    yaws = p.sum(dim=(2, 3), keepdim=True)
+    torch.testing.assert_close(told, (1 - share) * p + share * yaws / 20)
+    torch.testing.assert_close(told.sum(dim=(2, 3), keepdim=True), yaws)
+
+
+def test_doubt_stays_finite_where_a_place_is_impossible():
+    logits = torch.zeros(1, 2, 3, 4)
+    logits[0, 0, 0, 0] = 1e4
+    told = doubted_place(logits, torch.tensor(-4.0))
+    assert torch.isfinite(told[0, 0]).all()
+    np.testing.assert_allclose(told.exp().sum(), 1.0, rtol=1e-5)
