@@ -61,7 +61,7 @@ class Vlad(AbstractGlobalDescriptor):
                 f'vocabulary of shapes mean {self.mean.shape}, axes {self.axes.shape}, words '
                 f'{self.words.shape}: expected finite (D,), (D, d), (W, d); build the map again'
             )
-        self.size = self.words.size
+        self.size = int(self.words.size)
 
     @classmethod
     def trained(cls, descriptors: Sequence[Floats], seed: int = 0) -> 'Vlad':
@@ -162,8 +162,8 @@ def k_means(points: NDArray, count: int, rng: np.random.Generator) -> Floats:
         # Sorted by cluster, sums are sums of slices: much quicker than adding one by one.
         ends = np.cumsum(size)
         ordered = points[np.argsort(nearest, kind='stable')]
-        for k in np.flatnonzero(size):
-            centres[k] = ordered[ends[k] - size[k] : ends[k]].mean(axis=0)
+        for word in np.flatnonzero(size):
+            centres[word] = ordered[ends[word] - size[word] : ends[word]].mean(axis=0)
     return centres
 
 

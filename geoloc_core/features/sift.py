@@ -61,15 +61,7 @@ class SiftFeatures(AbstractFeatures):
         self.config = config or SiftConfig()
         if max_features is not None:
             self.config = replace(self.config, max_features=max_features)
-        # Asked for all of them: OpenCV's own choice of the best drops equal responses at random.
-        self._sift = cv2.SIFT_create(
-            nfeatures=0,
-            contrastThreshold=self.config.contrast_threshold,
-            edgeThreshold=self.config.edge_threshold,
-            sigma=self.config.sigma_px,
-            # Without it OpenCV puts every feature a quarter of a pixel too far right and down.
-            enable_precise_upscale=True,
-        )
+        self._sift, self._shift_px = _detector(self.config)
 
     def detect(self, image: NDArray[np.uint8]) -> LocalFeatures:
         """Finds and describes features; see `AbstractFeatures.detect`."""
@@ -81,9 +73,9 @@ class SiftFeatures(AbstractFeatures):
         if not chosen:
             return LocalFeatures.none(SIZE)
         # SIFT describes them in the order given; it drops none that lie inside.
-        chosen, raw = self._sift.compute(grey, chosen)
-        xy = np.array([keypoint.pt for keypoint in chosen], np.float32)
-        score = np.array([keypoint.response for keypoint in chosen], np.float32)
+        described, raw = self._sift.compute(grey, chosen)
+        xy = np.array([keypoint.pt for keypoint in described], np.float32) - self._shift_px
+        score = np.array([keypoint.response for keypoint in described], np.float32)
         return LocalFeatures(xy, root(raw), score)
 
 
@@ -100,6 +92,18 @@ def root(raw: NDArray) -> Floats:
     raw = np.asarray(raw, np.float32)
     total = raw.sum(axis=1, keepdims=True)
     return np.sqrt(raw / np.maximum(total, np.float32(1e-12)))
+
+
+def _detector(config: SiftConfig) -> tuple[cv2.SIFT, np.float32]:
+    """OpenCV's detector, and how far it puts every feature too far right and down, px."""
+    contrast, edge, sigma = config.contrast_threshold, config.edge_threshold, config.sigma_px
+    # Asked for all of them (0): OpenCV's own choice of the best knows no order among equals.
+    try:
+        precise = cv2.SIFT.create(0, 3, contrast, edge, sigma, enable_precise_upscale=True)
+        return precise, np.float32(0.0)
+    except TypeError:
+        # Older than 4.8: it doubles the picture and takes pixel corners for centres.
+        return cv2.SIFT.create(0, 3, contrast, edge, sigma), np.float32(0.25)
 
 
 def _rank(keypoint: cv2.KeyPoint) -> tuple[float, float, float, float]:

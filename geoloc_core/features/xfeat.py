@@ -61,9 +61,10 @@ class XFeatFeatures(AbstractFeatures):
         height, width = image.shape[:2]
         # Resized here, by the project's pixel rule; the package's own way shifts features.
         w, h = (max(_STEP_PX, round(side / _STEP_PX) * _STEP_PX) for side in (width, height))
+        resized = np.ascontiguousarray(image)
         if (w, h) != (width, height):
-            image = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
-        tensor = self._torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+            resized = np.asarray(cv2.resize(image, (w, h)), np.uint8)
+        tensor = self._torch.from_numpy(resized).permute(2, 0, 1)[None].float()
         found = self._network.detectAndCompute(tensor / 255.0, top_k=self.max_features)[0]
         xy = found['keypoints'].cpu().numpy().astype(np.float32)
         scale = np.array([width / w, height / h], np.float32)

@@ -13,7 +13,7 @@ from geoloc_core.errors import GeolocError
 
 # Each names a module of this package with `register(subparsers)`; a command that needs something
 # heavy imports it when it runs, so that `geoloc --help` stays quick.
-COMMANDS = ('map', 'bag', 'replay', 'evaluate', 'report', 'model', 'world', 'demo')
+COMMANDS = ('map', 'place', 'bag', 'replay', 'evaluate', 'report', 'model', 'world', 'demo')
 
 FIRST_STEPS = """first steps:
   geoloc demo                                 see it work, on a drive it renders itself

@@ -194,4 +194,7 @@ def _camera_from_json(data: dict[str, Any]) -> AbstractCamera:
     known = {f.name for f in fields(cls)}
     if set(values) != known:
         raise MapError(f'a {kind} camera has {sorted(known)}, the file gives {sorted(values)}')
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    arguments: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return cls(**arguments)

@@ -117,7 +117,7 @@ class PlaceMap:
         global_kind: Kind of the global descriptor ('vlad', ...).
         global_arrays: What the global descriptor was trained to; see
             `geoloc_core.features.global_descriptor.restore`.
-        keyframes: In order of their stamps.
+        keyframes: In the order in which they were taken, one sequence after the other.
         anchor: Where on the Earth it is, or None: then it has a frame of its own.
         z_up: Whether z of the place frame is known to point up. True where there is an anchor.
         facts: What it was made of, for people: words by name.
