@@ -18,10 +18,9 @@ from torch import Tensor
 
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import negative_log_likelihood
-from training.calibration_fit import Fit
+from training.calibration_fit import Fit, fit_scalars
 from training.objectives.base import run_model
 
-_MAX_ITERATIONS = 30
 TEXT = """Fits the calibration of trained WEIGHTS (temperatures, widths) on the validation split of
 their run's settings, so that covariances and likelihoods can be believed. Training ends with this;
 the command does it again, on other data or on weights that were trained on other data.
@@ -30,10 +29,6 @@ examples:
   python -m training.calibrate out/train/ccvpe/model.safetensors
   python -m training.calibrate model.safetensors --config config/train/ccvpe.yaml --data DIR \\
       --set data.options.protocol='same-area aligned' --out aligned.safetensors"""
-
-# Weight of (scalar - its start)^2, nats: holds what the data say nothing about, such as the width
-# of a yaw that is always right.
-_PRIOR = 1e-3
 
 
 def fit_calibration(
@@ -63,45 +58,11 @@ def fit_calibration(
     if not scalars or not samples:
         before = _mean(model, stored, device) if samples else math.nan
         return Fit(samples, before, before)
-    start = {name: p.detach().clone() for name, p in scalars.items()}
-    learning = {id(p): p.requires_grad for p in model.parameters()}
-    model.requires_grad_(False)
-    for p in scalars.values():
-        p.requires_grad_(True)
-    optimizer = torch.optim.LBFGS(
-        list(scalars.values()),
-        max_iter=_MAX_ITERATIONS,
-        # Nats; a finer answer would be about these samples only.
-        tolerance_grad=1e-4,
-        tolerance_change=1e-5,
-        line_search_fn='strong_wolfe',
+    return fit_scalars(
+        model,
+        lambda: (_losses(model, outputs, truth, device) for outputs, truth in stored),
+        samples,
     )
-    before = _mean(model, stored, device)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        held = sum(((p - start[n]) ** 2).sum() for n, p in scalars.items())
-        total = torch.as_tensor(held * _PRIOR)
-        total.backward()
-        total = total.detach()
-        for outputs, truth in stored:
-            nll = _losses(model, outputs, truth, device).sum() / samples
-            # Batch by batch, so that one batch's graph is in memory at a time.
-            nll.backward()
-            total = total + nll.detach()
-        return total
-
-    optimizer.step(closure)
-    after = _mean(model, stored, device)
-    with torch.no_grad():
-        if not after < before:
-            for name, p in scalars.items():
-                p.copy_(start[name])
-            after = before
-    for p in model.parameters():
-        p.requires_grad_(learning[id(p)])
-    changes = {n: (start[n].tolist(), p.detach().tolist()) for n, p in scalars.items()}
-    return Fit(samples, before, after, changes)
 
 
 class _Watched(dict):

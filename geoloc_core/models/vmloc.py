@@ -102,7 +102,7 @@ class VmLoc(PoseModel):
         return said
 
     def forward(self, colour: Tensor, depth: Tensor, present: Tensor) -> Outputs:
-        """See `PoseModel`; `doubt` is the mean log variance of the posterior, 0 if it is the prior."""
+        """See `PoseModel`; `doubt` is the posterior's mean log variance, 0 for the prior's own."""
         mean, variance = self.posterior(colour, depth, present)
         latents = mean[:, None] + variance.sqrt()[:, None] * self.draws
         doubt = variance.log().mean(dim=1)

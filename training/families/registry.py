@@ -9,6 +9,8 @@ from training.families.base import AbstractFamily
 # name -> (module of this package, class); imported when asked for.
 FAMILIES: dict[str, tuple[str, str]] = {
     'cross_view': ('cross_view', 'CrossViewFamily'),
+    'camera_pose': ('camera_pose', 'CameraPoseFamily'),
+    'descriptor': ('descriptor', 'DescriptorFamily'),
 }
 
 

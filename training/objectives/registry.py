@@ -22,6 +22,10 @@ OBJECTIVES: dict[str, tuple[str, str]] = {
     'fusion_transformer': ('fusion_transformer', 'FusionTransformerObjective'),
     'focused_volume': ('focused_volume', 'FocusedVolume'),
     'volume': ('volume', 'VolumeLikelihood'),
+    'pose_regression': ('pose_regression', 'PoseRegression'),
+    'vmloc': ('vmloc', 'VmLocObjective'),
+    'spatial_contrastive': ('spatial_contrastive', 'SpatialContrastive'),
+    'relaxed_contrastive': ('relaxed_contrastive', 'RelaxedContrastive'),
 }
 
 
