@@ -25,6 +25,8 @@ PLACES: dict[str, tuple[str, str]] = {
     'vmloc': ('vmloc', 'VmLoc'),
     'pose_concatenation': ('pose_baselines', 'PoseConcatenation'),
     'atloc': ('pose_baselines', 'AtLoc'),
+    'crossvit_student': ('crossvit', 'CrossVitStudent'),
+    'crossvit_teacher': ('crossvit_teacher', 'CrossVitTeacher'),
 }
 
 
