@@ -33,13 +33,14 @@ def register(subparsers) -> None:
         nargs='+',
         default=[],
         metavar='KIND=/TOPIC',
-        help='choose where several fit: image, camera_info, fix, odometry, imu, truth',
+        help='choose where several fit: image, camera_info, depth, depth_info, fix, odometry, '
+        'imu, truth',
     )
     parser.add_argument(
         '--without',
         nargs='+',
         default=[],
-        choices=('fix', 'odometry', 'imu', 'image'),
+        choices=('fix', 'odometry', 'imu', 'image', 'depth'),
         help='leave sensors out, to see what they are worth',
     )
     parser.add_argument(
@@ -82,7 +83,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from geoloc_core.bags.reader import read_bag
     from geoloc_core.bags.topics import TopicChoice
     from geoloc_ros.assembly import build_localizer, build_map
-    from geoloc_ros.bags.offline import OfflineOptions, run_offline
+    from geoloc_ros.bags.offline import OfflineOptions, run_offline, SENSORS
     from geoloc_ros.bags.results import FramePictures, write_results
     from geoloc_ros.bags.run import read_inputs
     from geoloc_ros.bags.scoring import score
@@ -91,9 +92,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError('--every must be at least 1 and --offset not negative')
     params = parameters(args.params, args.set, args.map)
     topics = TopicChoice.of(args.topic)
-    sensors = tuple(
-        kind for kind in ('fix', 'odometry', 'imu', 'image') if kind not in args.without
-    )
+    sensors = tuple(kind for kind in SENSORS if kind not in args.without)
     with read_bag(args.bag) as reader:
         inputs = read_inputs(reader, topics, params['frames.base'])
         inputs = inputs.with_frames(inputs.frame_stamps_ns[args.offset :: args.every])
