@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A descriptor of a picture out of its local features: VLAD, with a vocabulary of the place.
 
-References: Jegou et al., "Aggregating local descriptors into a compact image representation", CVPR
-2010, sec. 3 (VLAD); Jegou and Chum, "Negative evidences and co-occurences in image retrieval",
-ECCV 2012 (local descriptors reduced by PCA first); Delhumeau et al., "Revisiting the VLAD image
-representation", ACM MM 2013 (residuals of unit length); Arandjelovic and Zisserman, "All about
-VLAD", CVPR 2013, sec. 3.1 (intra-normalisation).
+References: Jegou et al., "Aggregating local image descriptors into compact codes", PAMI 2012,
+sec. 3.3 (VLAD) and 3.4 (the power of a half); Jegou and Chum, "Negative evidences and
+co-occurences in image retrieval", ECCV 2012 (local descriptors reduced by PCA first); Delhumeau et
+al., "Revisiting the VLAD image representation", ACM MM 2013 (residuals of unit length).
 
 Nothing is learned elsewhere: the vocabulary is made of the features of the map itself and is kept
 in the map, so that a robot describes what it sees in the words of the place.
@@ -106,9 +105,9 @@ class Vlad(AbstractGlobalDescriptor):
         residuals = _unit(reduced - self.words[nearest])
         sums = np.zeros_like(self.words)
         np.add.at(sums, nearest, residuals)
-        # A repeated pattern (a shelf, a carpet) fills one word: it must not drown the others.
-        flat: Floats = _unit(sums).reshape(1, -1)
-        return np.ascontiguousarray(_unit(flat)[0])
+        # A repeated pattern (a shelf, a carpet) must not drown the rest: its sums are damped.
+        flat = np.sign(sums) * np.sqrt(np.abs(sums))
+        return np.ascontiguousarray(_unit(flat.reshape(1, -1))[0])
 
     def arrays(self) -> Mapping[str, NDArray]:
         """Mean, axes and words."""
