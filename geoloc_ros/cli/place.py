@@ -3,7 +3,6 @@
 
 import argparse
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ BUILD_TEXT = """Makes a map of a place from a recording with colour, depth and k
 with a camera then finds itself in it, without GNSS: with depth or without.
 
 SOURCE is one of
-  a 7-Scenes scene (or one of its sequences), or a TUM RGB-D sequence, as their archives unpack;
-    `geoloc data check FOLDER` says whether it is whole
+  a folder of frames in the layout of 7-Scenes (frame-000000.{color.png,depth.png,pose.txt}) or of
+    TUM RGB-D (rgb.txt, depth.txt, groundtruth.txt); several whose poses are in one world
   a bag with images, depth (registered, or with its own camera_info) and poses: a ground-truth
     topic, any odometry that does not drift (--topic truth=/slam/odom), a TUM file (--poses FILE),
     or geoloc's own estimate from GNSS and odometry (--poses estimate)
@@ -23,10 +22,25 @@ All frames are looked at; a few, from which all the others see enough, become ke
 one file with features, their points in space and small depth pictures; no picture is kept in it.
 
 examples:
-  geoloc place build 7scenes/redkitchen -o kitchen.place
+  geoloc place build redkitchen/seq-01 redkitchen/seq-02 -o kitchen.place
   geoloc place build rgbd_dataset_freiburg1_desk -o desk.place --every 2
+  geoloc place build my_frames -o mine.place --calibration registered --intrinsics 612 612 322 239
   geoloc place build drive_bag -o hall.place --poses estimate
   geoloc place check kitchen.place && geoloc place info kitchen.place"""
+
+INFO_TEXT = """Reads a place map as the node would, so that one which it refuses is refused here, with
+the reason, and prints what it holds.
+
+example:
+  geoloc place info kitchen.place"""
+
+CHECK_TEXT = """Verifies a map: first the file, then what it says. Points must lie where their
+features see them, the depth of overlapping keyframes must agree (a wrong pose, unit or calibration
+breaks that), keyframes must overlap, and no two places may look alike. Exit code 1 if anything is
+wrong.
+
+example:
+  geoloc place check kitchen.place && ros2 launch geoloc_ros geoloc.launch.py"""
 
 MERGE_TEXT = """Joins maps of one camera and one kind of features into one, in the frame of the
 first. Maps that are tied to the Earth find each other; others must have been built of poses in one
@@ -47,17 +61,16 @@ def register(subparsers) -> None:
     info = commands.add_parser(
         'info',
         help='what a map holds, and what it was made of',
-        description='Reads a place map as the node would, so that one which it refuses is refused '
-        'here, with the reason, and prints what it holds.',
+        description=INFO_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     info.add_argument('map', type=Path, help='a .place file')
     info.set_defaults(run=run_info)
     check = commands.add_parser(
         'check',
         help='verify a map before a robot depends on it; exit code 1 if anything is wrong',
-        description='Verifies the file, then what it says: points lie where features see them, '
-        'depth of overlapping keyframes agrees, keyframes overlap, no two places look alike. '
-        'Exit code 1 if anything is wrong.',
+        description=CHECK_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument('map', type=Path, help='a .place file')
     check.set_defaults(run=run_check)
@@ -83,13 +96,18 @@ def _register_build(commands) -> None:
         description=BUILD_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('source', type=Path, metavar='SOURCE', help='a folder or a bag')
+    parser.add_argument(
+        'sources', type=Path, nargs='+', metavar='SOURCE', help='a folder, several, or a bag'
+    )
     parser.add_argument('-o', '--output', type=Path, required=True, help='the map (.place)')
     parser.add_argument('--name', default='', help="of the place (the source's)")
     frames = parser.add_argument_group('which frames')
     frames.add_argument('--every', type=int, default=1, metavar='N', help='look at one of so many')
     frames.add_argument(
-        '--frames', metavar='FIRST-LAST', help='look at these only, counted from 0 (all)'
+        '--frames',
+        metavar='FIRST:LAST',
+        help='of a folder, look at these only: numbers of the file names (7-Scenes), or counted '
+        'from 0 (TUM)',
     )
     frames.add_argument(
         '--coverage',
@@ -113,23 +131,27 @@ def _register_build(commands) -> None:
         '--anchor',
         metavar='LAT,LON,ALT,YAW',
         help='tie the map to the Earth: place of its origin (degrees, m over the ellipsoid) and '
-        'direction of its x axis (degrees from east, counter-clockwise); a bag that knows its own is '
-        'taken at its word, unless this is "none"',
+        'direction of its x axis (degrees from east, counter-clockwise); what a bag says of it is '
+        'believed, unless this is "none"',
     )
     where.add_argument(
-        '--z-up', action='store_true', help='z of the recording is up, though its layout says not'
+        '--z-up',
+        action='store_true',
+        help='z of the poses is up, which the layout of 7-Scenes does not say',
     )
     folder = parser.add_argument_group('folders')
-    folder.add_argument('--layout', metavar='NAME', help='7scenes, tum, ... (recognised)')
     folder.add_argument(
-        '--split', metavar='NAME', help='of the data set (all that may be trained)'
+        '--calibration',
+        choices=('liris', 'redkitchen', 'registered'),
+        default='liris',
+        help='7-Scenes: how colour and depth stand to each other (liris: as the field takes it)',
     )
     folder.add_argument(
-        '--set',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='option of its reader, e.g. calibration=redkitchen (`geoloc data list 7scenes`)',
+        '--intrinsics',
+        nargs='+',
+        type=float,
+        metavar='N',
+        help="fx fy cx cy [k1 k2 p1 p2 [k3]] of the colour camera, if not the data set's",
     )
     bag = parser.add_argument_group('bags')
     bag.add_argument(
@@ -262,37 +284,39 @@ def _is_bag(path: Path) -> bool:
 
 
 def _sequence(args: argparse.Namespace) -> Any:
-    """What the source is, opened."""
-    if not args.source.exists():
-        raise DataError(f'{args.source}: no such folder or bag')
+    """What the sources are, opened."""
+    for source in args.sources:
+        if not source.exists():
+            raise DataError(f'{source}: no such folder or bag')
+    bags = [source for source in args.sources if _is_bag(source)]
     first, last = _range(args.frames)
-    if _is_bag(args.source) and args.layout in (None, 'bag'):
-        from geoloc_core.bags.topics import TopicChoice
-        from geoloc_ros.bags.place_sequence import BagSequence
-        from geoloc_ros.cli.evaluate import parameters
+    if not bags:
+        from geoloc_core.maps.place.folder_sequence import FolderSequence
 
-        if last is not None:
-            raise ConfigError('--frames is for folders; a bag is cut with ros2 bag filter')
-        return BagSequence(
-            args.source,
-            parameters(args.params, ['depth.enabled=true'], None),
-            args.poses,
-            TopicChoice.of(args.topic),
+        return FolderSequence(
+            args.sources,
+            calibration=args.calibration,
+            intrinsics=args.intrinsics,
+            first=first,
+            last=last,
             every=args.every,
         )
-    found = list(entry_points(group='geoloc.sequences'))
-    if not found:
+    if len(args.sources) > 1:
         raise ConfigError(
-            f'{args.source} is no bag, and no readers of data sets are installed: install geoloc '
-            'again (pip install -e .), or make a bag of the folder'
+            f'{bags[0]} is a bag: build a map of each bag, and join them (geoloc place merge)'
         )
-    return found[0].load()(
-        args.source,
-        args.layout,
-        args.split,
-        _options(args.set),
-        None if last is None else (first, last),
-        args.every,
+    if args.frames is not None:
+        raise ConfigError('--frames is for folders; of a bag all frames are looked at')
+    from geoloc_core.bags.topics import TopicChoice
+    from geoloc_ros.bags.place_sequence import BagSequence
+    from geoloc_ros.cli.evaluate import parameters
+
+    return BagSequence(
+        bags[0],
+        parameters(args.params, ['depth.enabled=true'], None),
+        args.poses,
+        TopicChoice.of(args.topic),
+        every=args.every,
     )
 
 
@@ -317,32 +341,18 @@ def _anchor(sequence, args: argparse.Namespace) -> None:
         ) from None
     if not sequence.z_up:
         raise MapError(
-            f'--anchor: z of {args.source} is not known to be up, so a yaw does not say how it '
+            f'--anchor: z of {sequence.name} is not known to be up, so a yaw does not say how it '
             'lies; if it is up, say so with --z-up'
         )
     sequence.anchor = Anchor(Datum(lat, lon, alt), float(np.deg2rad(yaw_deg)))
 
 
 def _range(text: str | None) -> tuple[int, int | None]:
+    """(first, last) of 'FIRST:LAST'; either may be left out."""
     if text is None:
         return 0, None
-    first, dash, last = text.partition('-')
-    if not (dash and first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise ConfigError(f'--frames {text}: expected FIRST-LAST, for example 0-149')
-    return int(first), int(last)
-
-
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """`NAME=VALUE` arguments, values read as YAML: numbers, true, lists."""
-    import yaml
-
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition('=')
-        if not equals or not name.isidentifier():
-            raise ConfigError(f'--set {pair}: expected NAME=VALUE, e.g. --set test=0.25')
-        try:
-            options[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f'--set {pair}: the value is not YAML: {error}') from error
-    return options
+    first, colon, last = text.partition(':')
+    whole = all(part.isdigit() for part in (first, last) if part)
+    if not colon or not whole or (last and int(last) < int(first or 0)):
+        raise ConfigError(f'--frames {text}: expected FIRST:LAST, for example 0:745')
+    return int(first or 0), int(last) if last else None

@@ -38,8 +38,9 @@ def look(paintings, T_room_camera, camera=CAMERA) -> tuple[np.ndarray, np.ndarra
     """Picture (H, W, 3) and depth (H, W) m from a pose inside the room."""
     rays = camera.rays().reshape(-1, 3) @ T_room_camera[:3, :3].T
     origin = T_room_camera[:3, 3]
-    with np.errstate(divide='ignore'):
-        far = np.where(rays > 0, (SIZE - origin) / rays, (0 - origin) / rays)
+    # A ray along a wall never meets it: a slope of almost nothing stands for none.
+    rays = np.where(rays == 0, 1e-12, rays)
+    far = np.where(rays > 0, (SIZE - origin) / rays, (0 - origin) / rays)
     axis = far.argmin(axis=1)
     t = far[np.arange(len(far)), axis]
     hit = origin + rays * t[:, None]
