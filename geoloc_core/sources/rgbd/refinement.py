@@ -260,7 +260,8 @@ def _step(rows: _Rows) -> Array | None:
     A = rows.J.T @ rows.J
     if not _well_posed(A):
         return None
-    return -np.linalg.solve(A, rows.J.T @ rows.r)
+    step: Array = -np.linalg.solve(A, rows.J.T @ rows.r)
+    return step
 
 
 def _well_posed(A: Array) -> bool:

@@ -13,13 +13,11 @@ from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
 
-class PoseRegressor(Protocol):
-    """A network that guesses the pose of a view in the place, with an honest covariance."""
+class Fallback(Protocol):
+    """What guesses the pose of a view in the place where geometry does not know it."""
 
-    def measure(
-        self, view: GroundView, prior: PosePrior | None, T_map_place: Array
-    ) -> PoseMeasurement:
-        """The pose of base_link in the map frame, or the reason for none."""
+    def localize(self, view: GroundView, prior: PosePrior | None = None) -> PoseMeasurement:
+        """The pose of base_link in the frame of the PLACE, or the reason for none."""
 
 
 class RgbdSource:
@@ -33,14 +31,15 @@ class RgbdSource:
     def __init__(
         self,
         localizer: PlaceLocalizer,
-        fallback: PoseRegressor | None = None,
+        fallback: Fallback | None = None,
         T_map_place: Array | None = None,
     ) -> None:
         """Takes what measures.
 
         Args:
             localizer: Geometry.
-            fallback: A regressor, or None.
+            fallback: A regressor that answers in the frame of the place, such as
+                `pose_regressor.PoseRegressor`; or None.
             T_map_place: (4, 4) for a place that is not tied to the Earth: where its frame lies
                 in the map frame. By default they are the same. A place with an anchor knows it.
 
@@ -95,9 +94,9 @@ class RgbdSource:
         measured = self.localizer.localize(view, prior, T_map_place)
         if measured.status in (Status.OK, Status.BAD_INPUT) or self.fallback is None:
             return measured
-        guess = self.fallback.measure(view, prior, T_map_place)
+        guess = self.fallback.localize(view, prior)
         why = tuple(f'geometry: {reason}' for reason in measured.reasons)
-        if guess.status is not Status.OK:
+        if guess.status is not Status.OK or guess.T_map_base is None or guess.cov is None:
             both = (*why, *(f'regressor: {reason}' for reason in guess.reasons))
             return PoseMeasurement(
                 view.stamp_ns, measured.status, both, timings_ms=measured.timings_ms
@@ -106,7 +105,7 @@ class RgbdSource:
             view.stamp_ns,
             Status.OK,
             ('guessed by the regressor', *guess.reasons, *why),
-            T_map_base=guess.T_map_base,
-            cov=guess.cov,
+            T_map_base=T_map_place @ guess.T_map_base,
+            cov=se3.rotate_cov(guess.cov, T_map_place[:3, :3]),
             timings_ms={**measured.timings_ms, **guess.timings_ms},
         )
