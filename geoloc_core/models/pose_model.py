@@ -10,6 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.models.backbones.registry import input_statistics
 from geoloc_core.models.base import normalise, Outputs
 from geoloc_core.models.network import Network
 from geoloc_core.models.rotations import chordal_mean, rotation_from, rotation_vector, SIZES
@@ -20,7 +21,6 @@ from geoloc_core.spec import RasterSpec
 PATTERNS = ('both', 'colour', 'depth')
 # Where calibration begins: m and rad, of a network that has learned its place about half.
 _FIRST_STD = (0.2, 0.15)
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class PoseModel(Network):
             uses: The modalities that it can answer from.
         """
         super().__init__(settings)
-        mean, std = _IMAGENET
         s = settings
+        mean, std = input_statistics(s.backbone)
         self.inputs = PoseInputSpec(
             RasterSpec('colour', s.width, s.height, mean, std, with_mask=s.with_masks),
             DepthSpec('depth', s.depth_mean_m, s.depth_std_m, s.depth_max_m),
