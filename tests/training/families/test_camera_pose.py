@@ -5,6 +5,7 @@ import csv
 from dataclasses import replace
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,3 +215,19 @@ def test_eight_frames_are_learned_by_heart(tmp_path, system, objective, sizes):
 def test_no_arrays_but_its_own():
     with pytest.raises(ConfigError, match='others'):
         CameraPoseFamily().preparation(small('atloc'), ('others',))
+
+
+@pytest.mark.slow
+def test_eight_real_frames_are_learned_by_heart(tmp_path, real_data):
+    root = real_data('seven_scenes_redkitchen', 'seq')
+    recipe = Path(__file__).parents[3] / 'config' / 'train' / 'vmloc_redkitchen.yaml'
+    words = [str(recipe), '--data', str(root), '--out', str(tmp_path / 'run'), '--overfit', '8']
+    words += ['--set', 'steps=60', '--set', 'data.cache=null', '--set', 'optimizer.lr=2e-3']
+    words += ['--set', 'system.settings.width=96', '--set', 'system.settings.height=72']
+    words += ['--set', 'system.settings.focal_px=88', '--set', 'system.settings.dropout=0.0']
+    words += ['--set', 'devices.threads=1', '--set', 'system.settings.latent=64']
+    assert main(words) == 0
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    # The frames lie 0.7 m and 40 degrees apart in the median.
+    assert summary['translation_median_m'] < 0.15
+    assert summary['rotation_median_deg'] < 8.0
