@@ -4,12 +4,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from geoloc_core.descriptor_spec import whole_picture
 from geoloc_core.errors import ConfigError, DataError
 from geoloc_core.evaluation.place_recognition import (
     capped_precision_at,
@@ -78,8 +78,7 @@ class DescriptorPreparation:
         T = sample.T_map_camera
         if T is None:
             raise DataError(f'{sample.key} has no pose: its place cannot be learned from')
-        size = (self.view.width, self.view.height)
-        image = cv2.resize(sample.view.image, size, interpolation=cv2.INTER_AREA)
+        image = whole_picture(sample.view.image, self.view)
         points = observed_points(sample.view, T)
         observed = np.full((OBSERVED_GRID[0] * OBSERVED_GRID[1], 3), np.nan, np.float32)
         observed[: len(points)] = points
