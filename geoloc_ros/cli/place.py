@@ -126,6 +126,13 @@ def _register_build(commands) -> None:
         help='sift (default), or xfeat, which needs torch here and on the robot',
     )
     features.add_argument('--max-features', type=int, metavar='N', help='in a keyframe, at most')
+    features.add_argument(
+        '--descriptor',
+        type=Path,
+        metavar='BUNDLE',
+        help='network that describes whole pictures (a folder with descriptor.json); without, a '
+        'vocabulary is made of the map itself, and no network is needed',
+    )
     where = parser.add_argument_group('where it is')
     where.add_argument(
         '--anchor',
@@ -193,7 +200,12 @@ def run_build(args: argparse.Namespace) -> int:
     def bar(frames: Iterable, total: int, what: str) -> Iterable:
         return tqdm(frames, total=total, desc=what, unit='frame', disable=None)
 
-    place = build_place(sequence, config, name=args.name, progress=bar)
+    descriptor = None
+    if args.descriptor is not None:
+        from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
+
+        descriptor = NetworkDescriptor(load_descriptor_bundle(args.descriptor))
+    place = build_place(sequence, config, name=args.name, descriptor=descriptor, progress=bar)
     for problem in sequence.problems():
         print(f'note: {problem}')
     size = save_place(place, args.output)

@@ -2,7 +2,7 @@
 """From a posed RGB-D sequence to a place map: look at all frames, keep some, describe those."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geoloc_core import __version__
 from geoloc_core.errors import ConfigError, DataError
-from geoloc_core.features.base import AbstractFeatures, LocalFeatures
+from geoloc_core.features.base import AbstractGlobalDescriptor, LocalFeatures
 from geoloc_core.features.global_descriptor import Vlad
 from geoloc_core.features.registry import open_features
 from geoloc_core.geometry import se3
@@ -68,6 +68,7 @@ def build_place(
     config: BuildConfig | None = None,
     *,
     name: str = '',
+    descriptor: AbstractGlobalDescriptor | None = None,
     progress: Progress | None = None,
 ) -> PlaceMap:
     """Makes a place map.
@@ -76,6 +77,7 @@ def build_place(
         sequence: Posed frames of one camera, with depth.
         config: How.
         name: Of the place; the sequence's if empty.
+        descriptor: Of whole pictures; VLAD with a vocabulary made of this map if None.
         progress: For a progress bar.
 
     Returns:
@@ -100,42 +102,52 @@ def build_place(
     wanted = {glimpses[k].name for k in selection.chosen}
     if not wanted:
         raise DataError(f'{sequence.name}: no frame has enough depth to be kept')
-    described: list[tuple[PosedView, LocalFeatures, NDArray[np.float32]]] = []
+    found: list[tuple[Keyframe, LocalFeatures]] = []
     for frame in bar(sequence.views(wanted), len(wanted), 'describing'):
         local = features.detect(frame.view.image)
-        depth = _depth_of(frame)
-        points = points_at(local.xy, depth, frame.view.camera, frame.T_place_camera)
-        if np.isfinite(points[:, 0]).sum() >= _MIN_POINTS:
-            described.append((frame, local, points))
-    if not described:
+        keyframe = _keyframe(frame, local, descriptor)
+        if keyframe.has_point.sum() >= _MIN_POINTS:
+            found.append((keyframe, local))
+    if not found:
         raise DataError(
             f'{sequence.name}: none of {len(wanted)} keyframes has {_MIN_POINTS} features with '
             'depth: are the pictures dark or blurred, or is depth not registered to them?'
         )
-    vlad = Vlad.trained([local.descriptors for _, local, _ in described], config.seed)
-    keyframes = [
-        Keyframe(
-            frame.name,
-            frame.view.stamp_ns,
-            frame.T_place_camera,
-            local.xy,
-            local.descriptors,
-            points,
-            vlad.describe(None, local),
-            shrink(_depth_of(frame)),
-        )
-        for frame, local, points in described
-    ]
+    if descriptor is None:
+        descriptor = Vlad.trained([local.descriptors for _, local in found], config.seed)
+        found = [
+            (replace(keyframe, global_descriptor=descriptor.describe(None, local)), local)
+            for keyframe, local in found
+        ]
     return PlaceMap(
         name or sequence.name,
         watched.camera,
         features.kind,
-        vlad.kind,
-        vlad.arrays(),
-        tuple(keyframes),
+        descriptor.kind,
+        descriptor.arrays(),
+        tuple(keyframe for keyframe, _ in found),
         sequence.anchor,
         sequence.z_up or sequence.anchor is not None,
-        _facts(sequence, watched, glimpses, selection, len(keyframes), features),
+        _facts(sequence, watched, glimpses, selection, len(found)),
+    )
+
+
+def _keyframe(
+    frame: PosedView, local: LocalFeatures, descriptor: AbstractGlobalDescriptor | None
+) -> Keyframe:
+    """What a map keeps of a frame; its global descriptor is empty where there is none yet."""
+    depth = _depth_of(frame)
+    return Keyframe(
+        frame.name,
+        frame.view.stamp_ns,
+        frame.T_place_camera,
+        local.xy,
+        local.descriptors,
+        points_at(local.xy, depth, frame.view.camera, frame.T_place_camera),
+        np.zeros(0, np.float32)
+        if descriptor is None
+        else descriptor.describe(frame.view.image, local),
+        shrink(depth),
     )
 
 
@@ -224,7 +236,6 @@ def _facts(
     glimpses: list[Glimpse],
     selection: Selection,
     kept: int,
-    features: AbstractFeatures,
 ) -> dict[str, str]:
     covered = selection.covered[np.isfinite(selection.covered)]
     facts = {

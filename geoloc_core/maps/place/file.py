@@ -61,10 +61,7 @@ def save_place(place: PlaceMap, path: str | Path) -> int:
         'points': np.concatenate([frame.points for frame in frames]).astype(np.float32),
         'global': place.global_descriptors.astype(np.float16),
         'depth': np.stack([frame.depth for frame in frames]),
-        **{
-            f'vocabulary/{name}': np.asarray(array, np.float32)
-            for name, array in place.global_arrays.items()
-        },
+        **{f'vocabulary/{name}': np.asarray(array) for name, array in place.global_arrays.items()},
     }
     anchor = place.anchor
     about = {

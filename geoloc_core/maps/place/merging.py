@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several maps of a place made one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,8 +34,8 @@ def merge_places(
         same_frame: The maps without anchor are in one frame.
 
     Returns:
-        The map, with a vocabulary of all of its features. Keyframes whose names two maps share
-        get the map's name before theirs.
+        The map, with a vocabulary of all of its features where it has one. Keyframes whose names
+        two maps share get the map's name before theirs.
 
     Raises:
         MapError: They do not fit together.
@@ -64,13 +64,15 @@ def merge_places(
         for place in moved
         for frame in place.keyframes
     ]
-    vlad, frames = _described_again(frames)
+    arrays = first.global_arrays
+    if first.global_kind == KIND:
+        arrays, frames = _described_again(frames)
     return PlaceMap(
         name or first.name,
         first.camera,
         first.features,
-        vlad.kind,
-        vlad.arrays(),
+        first.global_kind,
+        arrays,
         tuple(frames),
         first.anchor,
         all(place.z_up for place in places),
@@ -94,9 +96,10 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
             raise MapError(
                 f'{first.name} has {what} {a!r}, {other.name} has {b!r}: build both with one kind'
             )
-    if first.global_kind != KIND:
+    if first.global_kind != KIND and not _same_arrays(first, other):
         raise MapError(
-            f'global descriptors {first.global_kind!r} cannot be merged; expected {KIND}'
+            f'the pictures of {first.name} and {other.name} were described by different networks: '
+            'build both with one'
         )
     if first.camera != other.camera:
         raise MapError(
@@ -151,7 +154,15 @@ def _shared_names(places: Sequence[PlaceMap]) -> set[str]:
     return twice
 
 
-def _described_again(frames: Sequence[Keyframe]) -> tuple[Vlad, list[Keyframe]]:
+def _same_arrays(a: PlaceMap, b: PlaceMap) -> bool:
+    return set(a.global_arrays) == set(b.global_arrays) and all(
+        np.array_equal(array, b.global_arrays[name]) for name, array in a.global_arrays.items()
+    )
+
+
+def _described_again(
+    frames: Sequence[Keyframe],
+) -> tuple[Mapping[str, NDArray], list[Keyframe]]:
     """Keyframes with global descriptors in the words of all of them."""
     vlad = Vlad.trained([frame.descriptors for frame in frames])
     again = []
@@ -159,4 +170,4 @@ def _described_again(frames: Sequence[Keyframe]) -> tuple[Vlad, list[Keyframe]]:
         score: NDArray[np.float32] = np.ones(len(frame.xy), np.float32)
         described = vlad.describe(None, LocalFeatures(frame.xy, frame.descriptors, score))
         again.append(replace(frame, global_descriptor=described))
-    return vlad, again
+    return vlad.arrays(), again

@@ -4,12 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.errors import ConfigError, DataError, MapError
+from geoloc_core.features.base import AbstractGlobalDescriptor
 from geoloc_core.features.global_descriptor import restore
 from geoloc_core.features.registry import open_features
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.maps.place.builder import build_place, BuildConfig
+from geoloc_core.maps.place.file import load_place, save_place
+from geoloc_core.maps.place.merging import merge_places
 from geoloc_core.maps.place.sequence import MemorySequence
 from tests.maps.place import room
 
@@ -71,6 +74,35 @@ def test_the_same_frames_give_the_same_map(frames):
         np.testing.assert_array_equal(x.xy, y.xy)
         np.testing.assert_array_equal(x.global_descriptor, y.global_descriptor)
     assert not a.z_up
+
+
+class MeanColour(AbstractGlobalDescriptor):
+    """Stands for a network: looks at pictures, and a map remembers its fingerprint."""
+
+    kind, size = 'colour', 3
+
+    def describe(self, image, local):
+        mean = image.reshape(-1, 3).mean(axis=0)
+        return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+    def arrays(self):
+        return {'sha256': np.arange(32, dtype=np.uint8)}
+
+
+def test_pictures_may_be_described_by_something_else(frames, tmp_path):
+    place = build_place(MemorySequence('room', frames[:2]), FEW, descriptor=MeanColour())
+    save_place(place, tmp_path / 'a.place')
+    back = load_place(tmp_path / 'a.place')
+    assert back.global_kind == 'colour' and back.global_arrays['sha256'].dtype == np.uint8
+    np.testing.assert_array_equal(back.global_arrays['sha256'], np.arange(32))
+    expected = MeanColour().describe(frames[0].view.image, None)
+    np.testing.assert_allclose(back.keyframes[0].global_descriptor, expected, atol=1e-3)
+    twin = replace(place, name='twin')
+    whole = merge_places([place, twin], same_frame=True)
+    np.testing.assert_array_equal(whole.global_descriptors[:1], place.global_descriptors[:1])
+    other = replace(twin, global_arrays={'sha256': np.zeros(32, np.uint8)})
+    with pytest.raises(MapError, match='different networks'):
+        merge_places([place, other], same_frame=True)
 
 
 def test_standing_still_is_looked_at_once(frames):
