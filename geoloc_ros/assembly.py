@@ -16,38 +16,61 @@ from numpy.typing import NDArray
 from geoloc_core.errors import ConfigError
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.geometry import se3
-from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
+from geoloc_core.maps.place.file import load_place
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.messages.conversions import camera_mount, R_BODY_OPTICAL
 from geoloc_core.messages.depth_stream import DepthSettings
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
+from geoloc_core.sources.joined import JoinedConfig, JoinedSource
 from geoloc_core.sources.matcher import AbstractMatcher, SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher
+from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.sources.rgbd.source import RgbdSource
 
 Record = TypeVar('Record')
 Params = Mapping[str, Any]
 
 
-def build_localizer(params: Params, map_source: AbstractMapSource | None = None) -> Localizer:
+def build_localizer(
+    params: Params,
+    map_source: AbstractMapSource | None = None,
+    place: RgbdSource | None = None,
+) -> Localizer:
     """The whole main job, ready for its first sample.
 
     Args:
         params: All parameters.
         map_source: A map that is open already; None opens `map.path`.
+        place: A place map that is open already; None opens `place_map`.
 
     Raises:
         ConfigError: Settings that contradict each other.
-        MapError: The map cannot be opened.
+        MapError: A map cannot be opened.
         BundleError: The model bundle is damaged or does not fit the map.
     """
     if map_source is None:
         map_source = build_map(params)
-    source = build_source(params, map_source) if map_source is not None else None
-    return Localizer(build_config(params), source=source, map_source=map_source)
+    if place is None:
+        place = build_place(params)
+    aerial = build_source(params, map_source) if map_source is not None else None
+    config = build_config(params)
+    if place is None:
+        return Localizer(config, source=aerial, map_source=map_source)
+    source = JoinedSource(place, aerial, _filled(JoinedConfig(), 'place', params))
+    anchor = place.localizer.place.anchor
+    frame = None
+    if anchor is None:
+        # Its frame is not the Earth's: a datum out of the first fixes would lie anywhere in it.
+        config = replace(config, datum=replace(config.datum, wait_for_datum=True))
+    elif datum_from_parameters(params) is None:
+        frame = EnuFrame(anchor.datum)
+    return Localizer(config, source=source, map_source=map_source, frame=frame)
 
 
 def build_config(params: Params) -> LocalizerConfig:
@@ -123,6 +146,37 @@ def build_map(params: Params) -> AbstractMapSource | None:
         tile_px=params['map.tile_px'],
         timeout_s=params['map.timeout_s'],
     )
+
+
+def build_place(params: Params) -> RgbdSource | None:
+    """The place map with all that finds a view in it, or None where `place_map` is empty.
+
+    Raises:
+        ConfigError: It cannot be joined with the aerial map, or needs what is not installed.
+        MapError: There is no such map, it is damaged, or of another version.
+    """
+    if not params['place_map']:
+        return None
+    place = load_place(params['place_map'])
+    given = ~np.isnan([*params['place.xyz'], *params['place.rpy']])
+    if given.any() and not given.all():
+        raise ConfigError('place.xyz and place.rpy: give both wholly, or none')
+    T_map_place = None
+    if given.all():
+        T_map_place = se3.from_xyz_rpy(*params['place.xyz'], *params['place.rpy'])
+    elif place.anchor is None and not place.z_up:
+        # It is not known which way is up. Such worlds begin with a camera held about level:
+        # x right, y down, z forward.
+        T_map_place = se3.make(R_BODY_OPTICAL, np.zeros(3))
+    on_earth = given.all() and datum_from_parameters(params) is not None
+    if params['map.path'] and place.anchor is None and not on_earth:
+        raise ConfigError(
+            f'place_map {params["place_map"]} is not tied to the Earth, so it cannot be joined '
+            'with map.path: build it with its place on the Earth (geoloc place build --help), or '
+            'give place.xyz and place.rpy in the frame of a datum, or leave map.path empty'
+        )
+    config = _filled(PlaceLocalizerConfig(), 'place', params)
+    return RgbdSource(PlaceLocalizer(place, config), None, T_map_place)
 
 
 def datum_from_parameters(params: Params) -> Datum | None:

@@ -30,7 +30,7 @@ def health(
         *_depth(session),
         _processing(session),
         _transforms(session, other_authorities),
-        _map(session),
+        *_maps(session),
     ]
 
 
@@ -99,6 +99,20 @@ def _transforms(session: 'Session', other_authorities: int) -> DiagnosticStatus:
         text = 'somebody else publishes map -> odom too'
         return diagnostic_status('geoloc: transforms', WARN, text, values)
     return diagnostic_status('geoloc: transforms', OK, session.outputs.tf_state, values)
+
+
+def _maps(session: 'Session') -> list[DiagnosticStatus]:
+    if session.place is None:
+        return [_map(session)]
+    place = session.place.localizer.place
+    values: dict[str, Any] = {
+        'name': place.name,
+        'keyframes': len(place.keyframes),
+        'features': place.features,
+        'frame': 'its own' if place.anchor is None else 'the Earth',
+    }
+    found = [diagnostic_status('geoloc: place map', OK, 'open', values)]
+    return [*found, _map(session)] if session.map_source is not None else found
 
 
 def _map(session: 'Session') -> DiagnosticStatus:

@@ -20,6 +20,13 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         'Configure and activate at start, for `ros2 run`; leave false where a launch file or a '
         'lifecycle manager does it.',
     ),
+    _p(
+        'place_map',
+        'string',
+        '',
+        'Map of a place (geoloc place build), in which colour and depth tell the pose, without '
+        'GNSS. Empty: none.',
+    ),
     _p('frames.map', 'string', 'map', 'Local east-north-up frame at the datum (REP-105).'),
     _p('frames.odom', 'string', 'odom', 'Continuous frame of the odometry.'),
     _p('frames.base', 'string', 'base_link', 'The robot: x forward, y left, z up.'),
@@ -231,6 +238,24 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         'Threads of one inference; leave a core to the rest of the robot.',
         low=1,
         high=64,
+    ),
+    _p(
+        'place.xyz',
+        'double_array',
+        NOT_GIVEN,
+        'For a place that is not tied to the Earth: its origin in the map frame, m. Not given: '
+        'the two frames are one, turned upright where the place does not know which way is up '
+        '(then its y is taken for down and its z for forward).',
+        low=-1e6,
+        high=1e6,
+    ),
+    _p(
+        'place.rpy',
+        'double_array',
+        NOT_GIVEN,
+        'Roll, pitch, yaw of its frame in the map frame, rad.',
+        low=-6.2832,
+        high=6.2832,
     ),
     _p(
         'output.odometry_rate_hz',

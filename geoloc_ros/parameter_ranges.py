@@ -12,7 +12,9 @@ from geoloc_core.messages.depth_stream import DepthSettings, REGISTERED_BY
 from geoloc_core.sources.correlation_matcher import CorrelationConfig
 from geoloc_core.sources.cross_view import CrossViewConfig
 from geoloc_core.sources.features import FeatureConfig
+from geoloc_core.sources.joined import JoinedConfig
 from geoloc_core.sources.matcher import SearchLimits
+from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 
 _STD = {'low': 0.0, 'high': 1000.0}
 _POSITIVE = {'low': 1e-6, 'high': 1e6}
@@ -63,6 +65,8 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'std_accel': _STD,
             'std_yaw_rate': _STD,
             'std_across': _STD,
+            'std_vertical': _STD,
+            'std_tilt_rate': _STD,
             'std_broken_speed': _STD,
             'std_broken_yaw': _STD,
         },
@@ -202,6 +206,29 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'min_coverage': _FRACTION,
             'registered_by': {'choices': REGISTERED_BY},
             'rectified': _ANY,
+        },
+    ),
+    ('place', JoinedConfig(), {'reach_m': _POSITIVE}),
+    (
+        'place',
+        PlaceLocalizerConfig(),
+        {
+            'max_features': {'low': 50, 'high': 20000},
+            'candidates': {'low': 1, 'high': 1000},
+            'track_candidates': {'low': 1, 'high': 1000},
+            'max_ratio': {'low': 0.1, 'high': 1.0},
+            'min_inliers': {'low': 6, 'high': 10000},
+            'ambiguity': {'low': 0.01, 'high': 1.0},
+            'track_std_m': _POSITIVE,
+            'track_std_deg': {'low': 0.01, 'high': 180.0},
+            'min_on_surface': {'low': 0.001, 'high': 1.0},
+            'max_scale_error': {'low': 0.001, 'high': 1.0},
+            'max_std_m': _POSITIVE,
+            'max_std_deg': {'low': 0.01, 'high': 180.0},
+            'cov_factor': {'low': 0.01, 'high': 1e4},
+            'cov_factor_colour': {'low': 0.01, 'high': 1e4},
+            'floor_m': _POSITIVE,
+            'floor_deg': {'low': 1e-3, 'high': 90.0},
         },
     ),
     ('time', _DEFAULTS, {'clock_jump_s': {'low': 0.1, 'high': 3600.0}}),

@@ -86,12 +86,13 @@ class Session:
         self._buffer = buffer
         self.map_source = assembly.build_map(params)
         try:
-            self.localizer = assembly.build_localizer(params, self.map_source)
+            self.place = assembly.build_place(params)
+            self.localizer = assembly.build_localizer(params, self.map_source, self.place)
         except GeolocError:
             self._close_map()
             raise
-        if self.map_source is None:
-            self._log.warning('map.path is not set: images cannot be matched')
+        if self.map_source is None and self.place is None:
+            self._log.warning('neither map.path nor place_map is set: images cannot be matched')
         self._resets = 0
         self._started = 0.0
         self._guard = StampGuard(self.now_ns, params['time.max_ahead_s'])

@@ -4,7 +4,8 @@
 base_link is the colour camera's centre, x forward, y left, z up: there is no robot. Depth keeps
 its own camera, frame and CameraInfo where the data set did not register it, so that the node does
 what it would do with the sensor itself. Reference poses are those of the data set, told of
-base_link, in the data set's own world.
+base_link. The world is the data set's own where its z is up (TUM); that of 7-Scenes, in which y is
+about down and z forward, is turned upright, as the node does with a place map made of it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,17 @@ Array = NDArray[np.float64]
 
 ENCODINGS = ('16UC1', '32FC1')
 T_BASE_CAMERA: Array = se3.make(R_BODY_OPTICAL, np.zeros(3))
+# Nothing rolls on wheels here: a hand turns and tilts the camera as it likes.
+HAND_HELD = {
+    'smoother.std_tilt': 3.0,
+    'motion.std_accel': 1.0,
+    'motion.std_across': 1.0,
+    'motion.std_vertical': 1.0,
+    'motion.std_tilt_rate': 0.3,
+    'motion.std_yaw_rate': 0.3,
+    'vision.std_position_min': 0.005,
+    'reacquire.after_s': 1.0,
+}
 # ROS takes a stamp of zero for none; frames that carry a number only begin here.
 FIRST_STAMP_NS = 1_000_000_000 * 10**9
 # A folder without times begins near zero.
@@ -145,6 +157,7 @@ def node_parameters(folder: RgbdFolder, options: RgbdOptions | None = None) -> s
         'frames.camera_rpy': [0.0, 0.0, 0.0],
         'depth.enabled': bool(folder.depth and options.depth),
         'depth.transport': 'raw' if _raw_depth(options) else 'compressed',
+        **HAND_HELD,
     }
     if own:
         settings['frames.depth_xyz'] = [round(float(v), 9) for v in T[:3, 3]]
@@ -240,9 +253,10 @@ def _poses(
     if folder.layout == '7-Scenes':
         inside &= np.isin(folder.poses.stamps_ns, [p.stamp_ns for p in colour])
     T_camera_base = se3.inverse(T_BASE_CAMERA)
+    upright = np.eye(4) if folder.z_up else se3.make(R_BODY_OPTICAL, np.zeros(3))
     for i in np.flatnonzero(inside):
         stamp = int(folder.poses.stamps_ns[i]) + shift
-        T = folder.poses.poses[i] @ T_camera_base
+        T = upright @ folder.poses.poses[i] @ T_camera_base
         yield (
             stamp,
             names.TRUTH,

@@ -25,12 +25,14 @@ examples:
 
 and then:
   geoloc bag info out/queries
-  geoloc evaluate out/queries --params out/queries.yaml --out out/results
+  geoloc place build redkitchen/seq-01 -o kitchen.place
+  geoloc evaluate out/queries --params out/queries.yaml --set place_map=kitchen.place
   geoloc replay out/queries --wait-for /camera/image_raw/compressed
 
 Topics: /camera/image_raw[/compressed], /camera/camera_info, /camera/depth/image[/compressedDepth],
 /camera/depth/camera_info, /tf_static; the reference poses on /ground_truth/odometry, of base_link
-(the colour camera's centre, x forward, y left, z up) in the data set's own world.
+(the colour camera's centre, x forward, y left, z up) in the data set's own world, that of 7-Scenes
+turned upright (x forward, y left, z up) as the node does with a place map made of such a folder.
 """
 
 

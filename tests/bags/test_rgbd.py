@@ -98,14 +98,16 @@ def test_tum_depth_finds_its_picture_though_it_is_later(desk, tmp_path, encoding
     assert all(view.depth is None for view in alone)
 
 
-def test_reference_poses_are_of_base_link_in_the_world_of_the_data(scene, desk, tmp_path):
+def test_reference_poses_are_of_base_link_in_a_world_with_z_up(scene, desk, tmp_path):
     for folder in (scene, desk):
         path = tmp_path / folder.layout
         convert(folder, path)
         with read_bag(path) as bag:
             truth = bag.truth()
             assert bag.truth_datum() is None
-        T_world_camera = pose_at(2) @ se3.inverse(folder.T_colour_depth)
+        # 7-Scenes' y is down and its z forward; a bag's map has z up.
+        upright = np.eye(4) if folder.z_up else T_BASE_CAMERA
+        T_world_camera = upright @ pose_at(2) @ se3.inverse(folder.T_colour_depth)
         np.testing.assert_allclose(truth.poses[2] @ T_BASE_CAMERA, T_world_camera, atol=1e-6)
         # base_link looks along x where the camera looks along z.
         np.testing.assert_allclose(truth.poses[2][:3, 0], T_world_camera[:3, 2], atol=1e-6)
@@ -232,6 +234,7 @@ def test_real_frames_come_out_of_a_bag_as_out_of_the_reader(real_data, tmp_path)
         sample = dataset[index]
         np.testing.assert_array_equal(view.image, sample.view.image)
         np.testing.assert_allclose(view.depth, sample.view.depth, atol=1e-5)
-        np.testing.assert_allclose(truth.poses[index], sample.T_map_base, atol=1e-6)
+        T_upright_base = T_BASE_CAMERA @ sample.T_map_base
+        np.testing.assert_allclose(truth.poses[index], T_upright_base, atol=1e-6)
         assert np.isfinite(view.depth).mean() > 0.5
     assert view.depth.shape != (H, W) and len(truth) == 3
