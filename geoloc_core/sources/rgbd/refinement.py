@@ -27,6 +27,8 @@ from geoloc_core.sources.rgbd.surface import MapSurfaces
 Array = NDArray[np.float64]
 
 _SMALL = 1e-5
+# Normals err by a degree: along a wall they seem to see the square of that.
+_ONE_PLANE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -272,9 +274,15 @@ def _well_posed(A: Array) -> bool:
     return bool(np.linalg.eigvalsh(A / np.outer(scale, scale))[0] > 1e-7)
 
 
+def _one_plane(A: Array) -> bool:
+    """Whether the axis seen worst is seen no better than noise of normals makes of one plane."""
+    along = np.linalg.eigvalsh(A[:3, :3])
+    return bool(along[0] < _ONE_PLANE * along[2])
+
+
 def _summary(T: Array, rows: _Rows, pairs: _Pairs, view: ViewPoints | None) -> Refined | None:
     A = rows.J.T @ rows.J
-    if not _well_posed(A):
+    if not _well_posed(A) or _one_plane(A):
         return None
     inverse = np.linalg.inv(A)
     names, cluster = np.unique(rows.cluster, return_inverse=True)
