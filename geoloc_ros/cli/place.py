@@ -26,6 +26,7 @@ examples:
   geoloc place build rgbd_dataset_freiburg1_desk -o desk.place --every 2
   geoloc place build my_frames -o mine.place --calibration registered --intrinsics 612 612 322 239
   geoloc place build drive_bag -o hall.place --poses estimate
+  geoloc place build seq-01 -o fine.place --coverage 1 --max-angle 4
   geoloc place check kitchen.place && geoloc place info kitchen.place"""
 
 INFO_TEXT = """Reads a place map as the node would, so that one which it refuses is refused here,
@@ -112,10 +113,18 @@ def _register_build(commands) -> None:
     frames.add_argument(
         '--coverage',
         type=float,
-        default=0.9,
+        default=0.97,
         metavar='SHARE',
         help='of what each frame sees, keep keyframes that see so much of it (%(default)s); more '
         'of it, more keyframes',
+    )
+    frames.add_argument(
+        '--max-angle',
+        type=float,
+        default=8.0,
+        metavar='DEG',
+        help='what a keyframe sees from a direction that differs by more does not count '
+        '(%(default)s); less of it, more keyframes, a larger and a more accurate map',
     )
     frames.add_argument('--max-keyframes', type=int, metavar='N', help='keep so many at most')
     features = parser.add_argument_group('features')
@@ -192,7 +201,7 @@ def run_build(args: argparse.Namespace) -> int:
     config = BuildConfig(
         args.features,
         args.max_features,
-        SelectionConfig(args.coverage, max_keyframes=args.max_keyframes),
+        SelectionConfig(args.coverage, args.max_angle, max_keyframes=args.max_keyframes),
     )
     sequence = _sequence(args)
     _anchor(sequence, args)

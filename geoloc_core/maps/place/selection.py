@@ -32,13 +32,14 @@ class SelectionConfig:
 
     Attributes:
         coverage: Share of each frame's points that keyframes must cover, 0..1.
-        max_angle_deg: Between the two directions from which a point is seen.
+        max_angle_deg: Between the two directions from which a point is seen. Features are
+            recognised over wider angles, but their places are the truer the nearer the keyframe.
         max_ratio: Of the two distances.
         max_keyframes: So many at most, or None.
     """
 
-    coverage: float = 0.9
-    max_angle_deg: float = 12.0
+    coverage: float = 0.97
+    max_angle_deg: float = 8.0
     max_ratio: float = 1.3
     max_keyframes: int | None = None
 

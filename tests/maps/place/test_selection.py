@@ -33,9 +33,9 @@ def test_frames_of_one_view_give_one_keyframe():
 def test_a_walk_past_a_wall_is_covered_by_few():
     glimpses = passing(40, 0.1)
     found = select(glimpses, CAMERA)
-    # 12 degrees at 2 m are 0.42 m to either side: some 4 m need five keyframes or a few more.
-    assert 5 <= len(found.chosen) <= 14, found.chosen
-    assert found.covered.min() >= 0.9
+    # 8 degrees at 2 m are 0.28 m to either side: some 4 m need seven keyframes or a few more.
+    assert 7 <= len(found.chosen) <= 20, found.chosen
+    assert found.covered.min() >= 0.97
     assert found.chosen == tuple(sorted(found.chosen))
     assert select(glimpses, CAMERA).chosen == found.chosen
 
