@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from geoloc_core.models.base import CrossViewModel
+    from geoloc_core.models.descriptor import DescriptorModel
     from geoloc_core.models.pose_model import PoseModel
 
 TEXT = """Turns trained weights into a bundle: model.onnx, the network with its calibration, and
@@ -103,8 +104,8 @@ def _export(args: argparse.Namespace) -> str:
     model = load_weights(file)
     if model.FAMILY == 'camera_pose':
         return _export_pose(args, file, model)
-    if model.FAMILY != 'cross_view':
-        raise ConfigError(f'{file}: {model.NAME} is not exported by this command')
+    if model.FAMILY == 'descriptor':
+        return _export_descriptor(args, file, model)
     tolerances = Tolerances(args.tolerance, args.tolerance_probability)
     bundle, parity = make_bundle(model, _samples(args, file, model), args.licence, tolerances)
     write_bundle(bundle, args.out)
@@ -145,6 +146,33 @@ def _export_pose(args: argparse.Namespace, file: Path, model: 'PoseModel') -> st
         f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
         f'{len(bundle.weights) / 1e6:.1f} MB\n'
         f'  answers with a pose in {place!r} from {" or ".join(model.inputs.uses)}\n  {parity}'
+    )
+
+
+def _export_descriptor(args: argparse.Namespace, file: Path, model: 'DescriptorModel') -> str:
+    """The same for a network that describes pictures."""
+    from geoloc_core.errors import ConfigError
+    from geoloc_core.models.base import parameter_count
+    from training.descriptor_exporting import (
+        from_run,
+        make_descriptor_bundle,
+        noise,
+        write_descriptor_bundle,
+    )
+
+    config = file.with_name('config.yaml')
+    if args.data is not None or (not args.noise and not config.is_file()):
+        raise ConfigError(
+            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
+            'the weights in the folder of their run'
+        )
+    pictures = noise(model, args.samples) if args.noise else from_run(model, config, args.samples)
+    bundle, parity = make_descriptor_bundle(model, pictures, args.licence, args.tolerance)
+    write_descriptor_bundle(bundle, args.out)
+    return (
+        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
+        f'{len(bundle.weights) / 1e6:.1f} MB\n'
+        f'  describes a picture by {model.size} numbers\n  {parity}'
     )
 
 

@@ -16,6 +16,7 @@ from geoloc_core.errors import BundleError, ConfigError, DataError
 from geoloc_core.models.base import CrossViewModel, normalise
 from geoloc_core.models.belief import evenly_spaced_yaws
 from geoloc_core.runtime.bundle import load_bundle, ModelBundle, SPEC, WEIGHTS
+from geoloc_core.runtime.descriptor_bundle import SPEC as DESCRIPTOR_SPEC
 from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.runtime.pose_bundle import SPEC as POSE_SPEC
 from geoloc_core.spec import FORMAT, ModelSpec, OutputSpec
@@ -33,7 +34,7 @@ from training.onnx_graph import (
 )
 
 # What a folder of a bundle may hold, of whatever family.
-_OF_BUNDLES = (WEIGHTS, SPEC, POSE_SPEC)
+_OF_BUNDLES = (WEIGHTS, SPEC, POSE_SPEC, DESCRIPTOR_SPEC)
 # Bins that a graph which takes them was not traced with.
 _OTHER_YAWS = (7, 17.0)
 

