@@ -14,8 +14,8 @@ from geoloc_core.features.base import AbstractFeatures, AbstractGlobalDescriptor
 from geoloc_core.features.global_descriptor import restore
 from geoloc_core.features.registry import open_features
 from geoloc_core.geometry import se3
-from geoloc_core.geometry.cameras.base import FocalCamera
 from geoloc_core.maps.place.records import PlaceMap
+from geoloc_core.sources.rgbd.checks import apart, fits, unfit, wrong_scale
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.matching import Correspondences, correspondences, Sight, sight_of
 from geoloc_core.sources.rgbd.refinement import refine, Refined, ViewPoints
@@ -31,17 +31,6 @@ from geoloc_core.sources.rgbd.solver import (
 from geoloc_core.sources.rgbd.surface import MapSurfaces, view_surface
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
-# Ratios by which depths are off when their unit is misread, for people.
-_UNITS = {
-    1000.0: 'millimetres taken for metres',
-    0.001: 'metres taken for millimetres',
-    5.0: 'a file of 5000 units a metre read as one of 1000',
-    0.2: 'a file of 1000 units a metre read as one of 5000',
-    10.0: 'a factor of ten',
-    0.1: 'a factor of ten',
-}
-# Chi-squared of three degrees of freedom: a position farther from the prior is not the prior's.
-_CHI2_999 = 16.27
 _GLANCE_POINTS = 150
 
 
@@ -108,9 +97,9 @@ class PlaceLocalizer:
             The pose of base_link in the map frame with its covariance, or the reason for none.
         """
         watch = _Watch()
-        unfit = _unfit(view)
-        if unfit:
-            return PoseMeasurement(view.stamp_ns, Status.BAD_INPUT, (unfit,))
+        problem = unfit(view)
+        if problem:
+            return PoseMeasurement(view.stamp_ns, Status.BAD_INPUT, (problem,))
         T_map_place = np.eye(4) if T_map_place is None else np.asarray(T_map_place, np.float64)
         believed = None
         if prior is not None:
@@ -199,7 +188,7 @@ class PlaceLocalizer:
         if use_depth and colour is not None and colour.support >= config.min_inliers:
             scale, count = depth_scale(matches, colour)
             if count >= config.min_inliers // 2 and abs(scale - 1.0) > config.max_scale_error:
-                notes = (_wrong_scale(scale, count),)
+                notes = (wrong_scale(scale, count),)
                 use_depth = False
         best = colour
         if use_depth:
@@ -243,13 +232,13 @@ class PlaceLocalizer:
         second = judged(matches, second.T_place_camera, config.noise, second.method)
         if second.support < config.ambiguity * best.support:
             return best
-        apart_m, apart_deg = _apart(best.T_place_camera, second.T_place_camera)
+        apart_m, apart_deg = apart(best.T_place_camera, second.T_place_camera)
         if apart_m < config.apart_m and apart_deg < config.apart_deg:
             return best
         if believed is not None:
-            fits = [h for h in (best, second) if _fits(h.T_place_camera, believed)]
-            if len(fits) == 1:
-                return fits[0]
+            likely = [h for h in (best, second) if fits(h.T_place_camera, believed)]
+            if len(likely) == 1:
+                return likely[0]
         return (
             f'a second pose {apart_m:.1f} m and {apart_deg:.0f} degrees away has '
             f'{second.support} features in agreement against {best.support}'
@@ -351,51 +340,6 @@ def carried(cov: Array, arm: Array) -> Array:
     J = np.eye(6)
     J[:3, 3:] = -se3.hat(arm)
     return J @ cov @ J.T
-
-
-def _unfit(view: GroundView) -> str:
-    """Why a view cannot be localized at all; '' if it can."""
-    camera = view.camera
-    if not isinstance(camera, FocalCamera):
-        return (
-            f'a {type(camera).__name__} has no optical axis to measure depth along: give the view '
-            'of a pinhole or fisheye camera'
-        )
-    if view.image.ndim != 3 or view.image.shape[2] != 3 or view.image.dtype != np.uint8:
-        return f'picture of shape {view.image.shape}, {view.image.dtype}: expected (H, W, 3) uint8'
-    if view.image.shape[:2] != (camera.height, camera.width):
-        return (
-            f'picture of {view.image.shape[1]} x {view.image.shape[0]} px, its camera of '
-            f'{camera.width} x {camera.height}: calibration and picture do not belong together'
-        )
-    if view.depth is not None and view.depth.shape != view.image.shape[:2]:
-        return (
-            f'depth of {view.depth.shape[::-1]} px, picture of {view.image.shape[1::-1]}: '
-            'register the depth to the picture first'
-        )
-    if not se3.is_rigid(view.T_base_camera, 1e-3):
-        return 'T_base_camera is no rigid motion'
-    return ''
-
-
-def _wrong_scale(scale: float, count: int) -> str:
-    unit = next((f' ({word})' for k, word in _UNITS.items() if abs(scale / k - 1.0) < 0.15), '')
-    return (
-        f'depths are {scale:.4g} times those of the map at {count} features{unit}: wrong unit? '
-        'colour alone is used'
-    )
-
-
-def _apart(T: Array, other: Array) -> tuple[float, float]:
-    """Metres and degrees between two poses."""
-    angle = np.linalg.norm(se3.log_rotation(T[:3, :3].T @ other[:3, :3]))
-    return float(np.linalg.norm(T[:3, 3] - other[:3, 3])), float(np.degrees(angle))
-
-
-def _fits(T_place_camera: Array, believed: PosePrior) -> bool:
-    """Whether a position may be the prior's."""
-    off = T_place_camera[:3, 3] - believed.T_map_base[:3, 3]
-    return bool(off @ np.linalg.solve(np.asarray(believed.cov)[:3, :3], off) < _CHI2_999)
 
 
 class _Watch:

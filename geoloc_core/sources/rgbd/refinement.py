@@ -262,8 +262,7 @@ def _step(rows: _Rows) -> Array | None:
     A = rows.J.T @ rows.J
     if not _well_posed(A):
         return None
-    step: Array = -np.linalg.solve(A, rows.J.T @ rows.r)
-    return step
+    return np.asarray(-np.linalg.solve(A, rows.J.T @ rows.r), np.float64)
 
 
 def _well_posed(A: Array) -> bool:
