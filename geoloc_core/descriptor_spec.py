@@ -92,3 +92,10 @@ def whole_picture(image: NDArray[np.uint8], view: RasterSpec) -> NDArray[np.uint
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     made = cv2.resize(image, (view.width, view.height), interpolation=method)
     return made.astype(np.uint8, copy=False)
+
+
+def network_input(image: NDArray[np.uint8], view: RasterSpec) -> NDArray[np.float32]:
+    """A picture (H, W, 3) uint8 RGB as a network is fed it, (1, 3, height, width) float32."""
+    mean, std = np.array(view.mean, np.float32), np.array(view.std, np.float32)
+    scaled = (whole_picture(image, view).astype(np.float32) / np.float32(255.0) - mean) / std
+    return np.ascontiguousarray(np.moveaxis(scaled, -1, 0)[None])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.descriptor_spec import DescriptorSpec, whole_picture
+from geoloc_core.descriptor_spec import DescriptorSpec, network_input
 from geoloc_core.errors import BundleError, InputError, MapError
 from geoloc_core.features.base import (
     AbstractGlobalDescriptor,
@@ -17,7 +17,6 @@ from geoloc_core.features.base import (
     LocalFeatures,
     require_rgb,
 )
-from geoloc_core.preprocess import normalised
 from geoloc_core.runtime.bundle import agree, MAX_SPEC_BYTES, MAX_WEIGHTS_BYTES, read_part, WEIGHTS
 from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.runtime.onnx_engine import OnnxEngine
@@ -82,9 +81,7 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
             )
         require_rgb(image)
         view = self.spec.view
-        picture = whole_picture(image, view)
-        mask = np.ones(picture.shape[:2], bool)
-        said = self._engine.run({view.name: normalised(picture, mask, view)})
+        said = self._engine.run({view.name: network_input(image, view)})
         return np.asarray(said[self.spec.output][0], np.float32)
 
     def arrays(self) -> Mapping[str, NDArray]:
