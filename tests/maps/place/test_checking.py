@@ -7,7 +7,9 @@ import pytest
 from geoloc_core.errors import MapError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
+from geoloc_core.maps.place.builder import build_place, BuildConfig
 from geoloc_core.maps.place.checking import check_place, look_alikes, pixels_a_radian, require_fit
+from geoloc_core.maps.place.sequence import MemorySequence
 from tests.maps.place import room
 
 
@@ -19,7 +21,7 @@ def test_a_good_map_is_sound(place):
     report = check_place(place)
     assert report.problems == ()
     assert report.keyframes == len(place.keyframes)
-    assert report.disagreement_m < 0.02 and report.alone == 0
+    assert report.disagreement_m < 0.02 and report.gap_m < 0.02 and report.alone == 0
     assert report.points == sum(int(k.has_point.sum()) for k in place.keyframes)
 
 
@@ -41,6 +43,19 @@ def test_wrong_poses_are_found_by_depth(place):
     report = check_place(with_keyframes(place, slide))
     assert report.disagreement_m > 0.1
     assert any('wrong poses, wrong unit' in p for p in report.problems)
+
+
+def test_depth_of_another_scale_is_found_once_the_camera_moves(paintings):
+    """Counts of 1/5000 m taken for 1/3000 m: each look alone is plausible."""
+    frames = []
+    for k in range(5):
+        frame = room.posed(paintings, 1.0 + 0.5 * k, 1.5, 1.2, name=f'{k}', stamp_ns=k)
+        frames.append(
+            replace(frame, view=replace(frame.view, depth=np.float32(5 / 3) * frame.view.depth))
+        )
+    place = build_place(MemorySequence('wrong unit', frames), BuildConfig(max_features=200))
+    problems = check_place(place).problems
+    assert any('features that match' in p and 'wrong unit' in p for p in problems), problems
 
 
 def test_keyframes_with_few_points_are_named(place):

@@ -53,7 +53,7 @@ def asked(linked):
 def test_the_map_is_sound_and_its_depth_agrees_to_centimetres(kitchen):
     report = check_place(kitchen)
     assert report.problems == (), report
-    assert report.disagreement_m < 0.05
+    assert report.disagreement_m < 0.05 and report.gap_m < 0.06
     assert 5 <= report.keyframes <= len(MAP_FRAMES)
     assert report.points > 200 * report.keyframes
 
