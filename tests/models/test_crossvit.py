@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,10 +74,24 @@ def test_sizes_and_cost_are_the_published_ones():
     assert parameter_count(model) / 1e6 == pytest.approx(6.9, abs=0.15)
     cost = multiply_adds(model, torch.zeros(1, 3, 240, 240))
     assert cost / 1e9 == pytest.approx(1.6, abs=0.05)
+    assert cost == 1_562_734_080
     # The compact descriptor takes the place of 290 000 parameters of classes.
     compact = make_model('crossvit_student', {'descriptor': 'compact'})
     assert compact.size == 256
     assert parameter_count(model) - parameter_count(compact) == 97_000 + 193_000 - 289 * 256
+
+
+def test_the_page_has_these_sizes():
+    page = (Path(__file__).parents[2] / 'docs' / 'places.md').read_text(encoding='utf-8')
+    rotary = {'spatial': SpatialSettings(encoding='rotary')}
+    for name, settings, words in (
+        ('crossvit_student', {}, '| 7.01 M, 1.56 G;'),
+        ('crossvit_student', {'descriptor': 'compact'}, 'compact descriptor 6.80 M |'),
+        ('crossvit_teacher', {}, '| 6.87 M;'),
+        ('crossvit_teacher', rotary, 'rotary 6.88 M |'),
+    ):
+        count = f'{parameter_count(make_model(name, settings)) / 1e6:.2f} M'
+        assert count in words and words in page
 
 
 def test_cost_counts_attention():

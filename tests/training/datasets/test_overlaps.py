@@ -133,3 +133,17 @@ def test_another_unit_is_noticed():
         SamePlace(box='round')
     with pytest.raises(ConfigError, match='percent'):
         SamePlace(percent=50)
+
+
+def test_neighbours_in_a_real_room_overlap_most(real_data):
+    from training.datasets.seven_scenes import SevenScenes
+    from training.objectives.pairs import overlaps_in
+
+    root = real_data('seven_scenes_redkitchen', 'seq')
+    dataset = SevenScenes(root, 'train', validation=0.0, calibration='redkitchen')
+    overlaps = overlaps_in(dataset, np.array([0, 1, 50, 51, 110]), SamePlace())
+    iou = overlaps.iou.toarray()
+    np.testing.assert_allclose(iou, iou.T)
+    apart = iou - np.eye(5)
+    assert apart[0].argmax() == 1 and apart[2].argmax() == 3
+    assert min(iou[0, 1], iou[2, 3]) > 0.5
