@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """geoloc place, from a folder or a bag to a map, and what people get wrong on the way."""
 
+from pathlib import Path
+import shlex
+
 import cv2
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ pytest.importorskip('rosbags')
 from geoloc_core.bags import messages, topics
 from geoloc_core.bags.writer import BagWriter
 from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.maps.place import container
 from geoloc_core.maps.place.file import load_place
-from geoloc_ros.cli.main import main
+from geoloc_ros.cli.main import build_parser, main
 from tests.maps.place import room
 
 INTRINSICS = [str(v) for v in (131.0, 133.0, 81.0, 58.5)]
@@ -179,3 +183,21 @@ def test_help_teaches(command, capsys):
         main(['place', command, '--help'])
     assert done.value.code == 0
     assert f'geoloc place {command} ' in capsys.readouterr().out.partition('example')[2]
+
+
+def test_the_page_shows_commands_that_exist():
+    page = Path(__file__).resolve().parents[2] / 'docs' / 'place_maps.md'
+    text = page.read_text(encoding='utf-8')
+    lines = [line.partition('#')[0] for line in text.splitlines() if line.startswith('geoloc ')]
+    assert len(lines) >= 6
+    for line in lines:
+        args = build_parser().parse_args(shlex.split(line)[1:])
+        assert args.command == 'place'
+
+
+def test_the_page_says_what_the_format_is():
+    text = (Path(__file__).resolve().parents[2] / 'docs' / 'place_maps.md').read_text('utf-8')
+    magic = ' '.join(f'{byte:02X}' for byte in container.MAGIC)
+    assert magic in text and f'version ({container.VERSION})' in text
+    assert f'over {container.MAX_FILE_BYTES // 10**9} GB' in text
+    assert f'more than {container.MAX_UNPACKED_BYTES // 10**9} GB' in text
