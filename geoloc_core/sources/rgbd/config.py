@@ -19,7 +19,8 @@ class PlaceLocalizerConfig:
         max_features: So many features of a view at most are matched, the best ones.
         candidates: Keyframes matched when nothing is known about the pose.
         track_candidates: Keyframes matched when the prior is narrow.
-        max_ratio: Of the distances to the nearest and second-nearest descriptor.
+        max_ratio: Of the distances to the nearest and second-nearest descriptor. None: 0.9 for
+            SIFT, and 1, mutual neighbours alone, for learned features, which were trained so.
         min_inliers: Fewer features in agreement are no pose.
         ambiguity: A second pose with this share of the first one's support is another answer.
         apart_m: Poses nearer than this, and turned less than `apart_deg`, are one answer.
@@ -27,6 +28,7 @@ class PlaceLocalizerConfig:
         track_std_m: A prior surer than this, and than `track_std_deg`, narrows the search.
         track_std_deg: See `track_std_m`.
         surfaces: Keyframes that the view's depth is compared with.
+        passes: How often those keyframes are chosen, each time at the better pose.
         surface_points: Points of that depth which are compared.
         min_on_surface: If less of the depth lies on what the map measured, the place has changed
             or is another one.
@@ -45,14 +47,15 @@ class PlaceLocalizerConfig:
     max_features: int = 1500
     candidates: int = 8
     track_candidates: int = 4
-    max_ratio: float = 0.9
+    max_ratio: float | None = None
     min_inliers: int = 20
     ambiguity: float = 0.6
     apart_m: float = 0.5
     apart_deg: float = 20.0
     track_std_m: float = 0.25
     track_std_deg: float = 8.0
-    surfaces: int = 20
+    surfaces: int = 30
+    passes: int = 2
     surface_points: int = 600
     min_on_surface: float = 0.2
     max_scale_error: float = 0.15
@@ -66,6 +69,12 @@ class PlaceLocalizerConfig:
     solver: SolverConfig = field(default_factory=SolverConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
 
+    def ratio(self, kind: str) -> float:
+        """The ratio test for a kind of features."""
+        if self.max_ratio is not None:
+            return self.max_ratio
+        return 0.9 if kind == 'sift' else 1.0
+
     def __post_init__(self) -> None:
         """Refuses what cannot find anything.
 
@@ -76,7 +85,7 @@ class PlaceLocalizerConfig:
             if isinstance(value, (int, float)) and not (np.isfinite(value) and value > 0):
                 raise ConfigError(f'{name} is {value}: expected a positive number')
         for name in ('max_ratio', 'ambiguity', 'min_on_surface', 'max_scale_error'):
-            if getattr(self, name) > 1:
+            if (getattr(self, name) or 0.0) > 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}: expected a share, up to 1')
         if self.min_inliers < 6:
             raise ConfigError(

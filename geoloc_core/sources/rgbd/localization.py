@@ -76,6 +76,7 @@ class PlaceLocalizer:
         self.config = config or PlaceLocalizerConfig()
         self._features = features or open_features(place.features, self.config.max_features)
         self._descriptor = descriptor or restore(place.global_kind, place.global_arrays)
+        self._ratio = self.config.ratio(place.features)
         self._index = KeyframeIndex(place)
         self._surfaces = MapSurfaces(place)
 
@@ -141,7 +142,7 @@ class PlaceLocalizer:
                 sight,
                 self.place.keyframes,
                 near,
-                config.max_ratio,
+                self._ratio,
                 believed.T_map_base,
                 self._radius_px(believed, sight.focal_px),
             )
@@ -153,7 +154,7 @@ class PlaceLocalizer:
         descriptor = self._descriptor.describe(view.image, sight.local)
         candidates = self._index.candidates(descriptor, config.candidates)
         watch.lap('retrieval_ms')
-        matches = correspondences(sight, self.place.keyframes, candidates, config.max_ratio)
+        matches = correspondences(sight, self.place.keyframes, candidates, self._ratio)
         watch.lap('matching_ms')
         answer = self._solve(view, matches, believed, tracked=False)
         watch.lap('solving_ms')
@@ -305,26 +306,28 @@ class PlaceLocalizer:
 
     def _refine(self, view: GroundView, depth: np.ndarray | None, found: _Found) -> Refined | None:
         config = self.config
-        points, keyframes = None, []
+        points = None
         if depth is not None:
             points = ViewPoints(*view_surface(depth, view.camera).sample(config.surface_points))
-            keyframes = seeing(
-                self.place,
-                found.best.T_place_camera,
-                sample(points.points, _GLANCE_POINTS),
-                config.surfaces,
+        T, refined = found.best.T_place_camera, None
+        for _ in range(1 if points is None else config.passes):
+            keyframes: list[int] = []
+            if points is not None:
+                few = sample(points.points, _GLANCE_POINTS)
+                keyframes = seeing(self.place, T, few, config.surfaces)
+            refined = refine(
+                T,
+                found.matches,
+                points if keyframes else None,
+                self._surfaces,
+                keyframes,
+                config.noise,
+                config.refinement,
             )
-            if not keyframes:
-                points = None
-        return refine(
-            found.best.T_place_camera,
-            found.matches,
-            points,
-            self._surfaces,
-            keyframes,
-            config.noise,
-            config.refinement,
-        )
+            if refined is None:
+                return None
+            T = refined.T_place_camera
+        return refined
 
 
 def carried(cov: Array, arm: Array) -> Array:

@@ -45,7 +45,7 @@ class RefinementConfig:
         feature_weight: Of features against surfaces; 1 takes both deviations at their word.
     """
 
-    rounds: int = 5
+    rounds: int = 4
     steps: int = 2
     surface_m: float = 0.005
     reach_m: float = 0.1

@@ -25,6 +25,9 @@ Mask = NDArray[np.bool_]
 # Triples of points whose mutual distances agree this often make a hypothesis each, at most.
 _TRIPLES = 4000
 _KEPT = 256
+# Matches that rank those hypotheses, and hypotheses that all matches then judge.
+_JURY = 300
+_FINALISTS = 8
 _MIN_BASE_M = 0.1
 
 
@@ -235,8 +238,12 @@ def _aligned(matches: Correspondences, noise: NoiseModel, seed: int) -> Array | 
     T = T[np.isfinite(T).all(axis=(1, 2))]
     if not len(T):
         return None
-    worst = np.maximum(*errors_of(matches, T, noise)) / noise.reach
-    best = T[int(np.sum(np.maximum(0.0, 1.0 - worst**2), axis=1).argmax())]
+    # Ranked by some of the matches, the first few of the ranking judged by all.
+    some = matches.take(rng.permutation(len(matches))[:_JURY])
+    best = max(
+        (T[k] for k in np.argsort(-_scores(some, T, noise))[:_FINALISTS]),
+        key=lambda each: _scores(matches, each[None], noise)[0],
+    )
     # Once more from all that agree, near points counting for more.
     inlier = np.maximum(*errors_of(matches, best, noise)) < noise.reach
     inlier &= np.isfinite(matches.depth)
@@ -245,6 +252,12 @@ def _aligned(matches: Correspondences, noise: NoiseModel, seed: int) -> Array | 
     again = align(p[None, inlier], matches.points[None, inlier], 1.0 / std[inlier] ** 2)[0]
     both = [judged(matches, each, noise, 'aligned') for each in (best, again)]
     return max(both, key=lambda each: each.score).T_place_camera
+
+
+def _scores(matches: Correspondences, T: Array, noise: NoiseModel) -> Array:
+    """(B,) scores, as in `Hypothesis`, of poses (B, 4, 4)."""
+    worst = np.maximum(*errors_of(matches, T, noise)) / noise.reach
+    return np.asarray(np.sum(np.maximum(0.0, 1.0 - worst**2), axis=1))
 
 
 def align(source: Array, target: Array, weights: Array | None = None) -> Array:
