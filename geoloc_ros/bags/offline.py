@@ -17,7 +17,6 @@ from geoloc_core.bags.reader import BagMessage, BagReader, in_stamp_order
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import CalibrationError, InputError
 from geoloc_core.evaluation.trajectory import Trajectory
-from geoloc_core.geometry import se3
 from geoloc_core.localizer import Localizer
 from geoloc_core.messages.conversions import gnss_from_fix, imu_from_message, odometry_from_message
 from geoloc_core.types import GroundView, PoseEstimate, Status
@@ -175,11 +174,7 @@ def run_offline(
     return RunRecord(
         tuple(frames),
         None if frame is None else frame.datum,
-        Trajectory.of(
-            (f.stamp_ns, se3.from_planar(*(float(v) for v in f.pose)))
-            for f in frames
-            if f.pose is not None
-        ),
+        Trajectory.of((f.stamp_ns, f.T_map_base) for f in frames if f.T_map_base is not None),
         dict(params),
         {
             'mode': 'offline',

@@ -129,6 +129,9 @@ def print_summary(metrics: dict[str, Any]) -> None:
         print(systems_table(metrics['systems']))
     else:
         print('no ground truth in this bag: no errors, only counts')
+    pose = metrics.get('pose')
+    if pose is not None:
+        print(_whole_pose_text(pose))
     counts = ', '.join(f'{k} {v}' for k, v in sorted(metrics['frames_by_status'].items()))
     print(
         f'{metrics["frames"]} frames: {metrics["localized"]} localized, '
@@ -137,3 +140,18 @@ def print_summary(metrics: dict[str, Any]) -> None:
     covered = metrics.get('coverage_95')
     if covered is not None:
         print(f'the 95 % ellipse holds the truth in {100 * covered:.0f} % of the frames')
+
+
+def _whole_pose_text(pose: dict[str, Any]) -> str:
+    """The figures in six degrees of freedom in one line."""
+
+    def figure(name: str, factor: float, digits: int) -> str:
+        value = pose[name]
+        return 'infinite' if value is None else f'{factor * value:.{digits}f}'
+
+    return (
+        f'six degrees of freedom: median {figure("translation_median_m", 100, 1)} cm, '
+        f'{figure("rotation_median_deg", 1, 2)} degrees; within 5 cm and 5 degrees '
+        f'{figure("recall_5cm_5deg", 100, 0)} %, within 2 cm and 2 degrees '
+        f'{figure("recall_2cm_2deg", 100, 0)} %'
+    )
