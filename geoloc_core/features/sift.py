@@ -67,16 +67,15 @@ class SiftFeatures(AbstractFeatures):
         """Finds and describes features; see `AbstractFeatures.detect`."""
         require_rgb(image)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        keypoints = self._sift.detect(grey, None)
-        order = sorted(range(len(keypoints)), key=lambda k: _rank(keypoints[k]))
-        chosen = [keypoints[k] for k in order[: self.config.max_features]]
-        if not chosen:
+        # Describing the chosen ones alone would build the scale space a second time.
+        keypoints, raw = self._sift.detectAndCompute(grey, None)
+        if not keypoints:
             return LocalFeatures.none(SIZE)
-        # SIFT describes them in the order given; it drops none that lie inside.
-        described, raw = self._sift.compute(grey, chosen)
-        xy = np.array([keypoint.pt for keypoint in described], np.float32) - self._shift_px
-        score = np.array([keypoint.response for keypoint in described], np.float32)
-        return LocalFeatures(xy, root(raw), score)
+        order = sorted(range(len(keypoints)), key=lambda k: _rank(keypoints[k]))
+        chosen = order[: self.config.max_features]
+        xy = np.array([keypoints[k].pt for k in chosen], np.float32) - self._shift_px
+        score = np.array([keypoints[k].response for k in chosen], np.float32)
+        return LocalFeatures(xy, root(raw[chosen]), score)
 
 
 def root(raw: NDArray) -> Floats:
