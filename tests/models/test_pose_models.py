@@ -6,7 +6,12 @@ import torch
 
 from geoloc_core.errors import BundleError, ConfigError
 from geoloc_core.models.base import parameter_count
-from geoloc_core.models.pose_layers import ChannelAttention, product_of_experts
+from geoloc_core.models.cost import multiply_adds
+from geoloc_core.models.pose_layers import (
+    ChannelAttention,
+    PictureEncoder,
+    product_of_experts,
+)
 from geoloc_core.models.pose_model import normalise_depth
 from geoloc_core.models.registry import make_model, PLACES
 from geoloc_core.models.weights import load_weights, save_weights
@@ -50,6 +55,15 @@ def test_published_sizes():
     assert parameter_count(model.head.attention) == 525_696
     assert parameter_count(model) == 2 * trunk + 4 * 525_312 + 525_696 + 6_150
     assert round(parameter_count(model) / 1e6, 2) == 45.20
+
+
+def test_published_cost():
+    # A sixteenth of a 256 px picture costs a sixteenth, all sides being multiples of 32.
+    encoder = PictureEncoder('resnet34', None, 3)
+    cost = 16 * multiply_adds(encoder, torch.zeros(1, 3, 64, 64), torch.ones(1, dtype=torch.bool))
+    # 4.79 G from colour alone, 9.57 G from both, measured of the authors' network.
+    assert cost / 1e9 == pytest.approx(4.79, abs=0.01)
+    assert 2 * cost / 1e9 == pytest.approx(9.57, abs=0.02)
 
 
 @pytest.mark.parametrize('name', NAMES)

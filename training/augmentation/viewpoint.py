@@ -23,8 +23,9 @@ Array = NDArray[np.float64]
 # A pixel of the real picture shows the point that is wanted if its own depth agrees to this share;
 # else something nearer hides it.
 _AGREES = 0.05
-# Rows and columns that a single lost pixel is filled from.
-_CLOSE_PX = 3
+# A side more than the widest crack that is closed, px; things this thin are closed with them.
+_CRACK_PX = 3
+_NOWHERE = 1e6
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,16 @@ def _rays(camera: AbstractCamera) -> Array:
 
 
 def _closed(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fills single pixels that a forward warp left out, from the nearest of their neighbours."""
-    nearest = np.where(np.isfinite(depth), depth, np.float32(np.inf))
-    kernel = np.ones((_CLOSE_PX, _CLOSE_PX), np.uint8)
-    # A hole that has points on all sides is one of the warp; one at an edge is a shadow.
-    known = np.isfinite(depth).astype(np.uint8)
-    whole = cv2.morphologyEx(known, cv2.MORPH_CLOSE, kernel) > 0
-    filled = cv2.erode(nearest, kernel)
-    made = np.where(whole & ~np.isfinite(depth), filled, depth)
-    return np.where(np.isfinite(made), made, np.float32(np.nan)).astype(np.float32)
+    """Closes the cracks of a forward warp, through which one sees what lies behind, or nothing.
+
+    A surface that is nearer now than it was has fewer points than pixels. What is both further
+    away and thinner than a step of the grid is such a crack, and takes its neighbours' depth.
+    """
+    unknown = ~np.isfinite(depth)
+    known = np.where(unknown, np.float32(_NOWHERE), depth)
+    kernel = np.ones((_CRACK_PX, _CRACK_PX), np.uint8)
+    # Grey-scale opening: the least of all, then the most of that, leaves no thin far thing.
+    opened = cv2.morphologyEx(known, cv2.MORPH_OPEN, kernel)
+    cracked = (known > (1.0 + _AGREES) * opened) & (opened < _NOWHERE)
+    made = np.where(cracked, opened, known)
+    return np.where(made < _NOWHERE, made, np.float32(np.nan)).astype(np.float32)

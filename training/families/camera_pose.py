@@ -98,9 +98,10 @@ class CameraPoseFamily(AbstractFamily):
         return {name: figures[name] for name in CAMERA_POSE_METRICS}
 
     def fit(self, model: Any, batches: Iterable[Any], device: torch.device, samples: int) -> Fit:
-        """See `AbstractFamily`. Each frame counts whole, without its depth and without its colour.
+        """See `AbstractFamily`.
 
-        So the covariance of a robot whose depth camera died is as honest as with it.
+        Each frame counts whole, without its depth, without its colour, and half covered, so that
+        the covariance of a robot that sees less is as honest as that of one that sees all.
         """
         stored = list(_stored(model, batches, device, samples))
         count = sum(len(truth[0]) for _, truth in stored)
@@ -201,8 +202,9 @@ def _stored(
         if not len(batch):
             continue
         tensors = batch.to(device).tensors
-        colour, depth, available = network_inputs(model, tensors)
-        for present in PRESENT:
+        half = _half_covered(tensors)
+        for present, seen_of in ((PRESENT[0], half), *((p, tensors) for p in PRESENT)):
+            colour, depth, available = network_inputs(model, seen_of)
             wanted = torch.tensor(present, device=device)
             rows = ((available > 0) | ~wanted).all(dim=1).nonzero()[:, 0]
             there = wanted.to(colour.dtype).expand(len(rows), 2)
@@ -211,6 +213,17 @@ def _stored(
             outputs = model(colour[rows], depth[rows], there)
             truth = tensors['position'][rows].cpu(), tensors['rotation'][rows].cpu()
             yield _on(outputs, torch.device('cpu')), truth
+
+
+def _half_covered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch of which something hides one half of each frame, the left and the right by turns."""
+    mask, depth = tensors['colour_mask'].clone(), tensors['depth'].clone()
+    middle = mask.shape[-1] // 2
+    for row in range(len(mask)):
+        columns = slice(0, middle) if row % 2 else slice(middle, None)
+        mask[row, ..., columns] = False
+        depth[row, ..., columns] = float('nan')
+    return {**tensors, 'colour_mask': mask, 'depth': depth}
 
 
 def _on(outputs: Outputs, device: torch.device) -> Outputs:

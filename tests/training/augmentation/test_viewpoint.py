@@ -65,6 +65,19 @@ def test_what_was_hidden_is_noise_without_depth():
     assert (moved.image[30, 63:] == 200).all() and (moved.image[30, 10:45] == 40).all()
 
 
+def test_nothing_is_seen_through_a_surface_that_comes_near():
+    view = room.sample_at(room.pose(0)).view
+    image = np.full((60, 80, 3), 40, np.uint8)
+    depth = np.full((60, 80), 3.0, np.float32)
+    image[15:45, 25:55], depth[15:45, 25:55] = 200, 1.0
+    view = replace(view, image=image, depth=depth)
+    # At 0.55 m each point of the board is 1.8 pixels from the next one.
+    moved, _ = seen_from(view, se3.make(np.eye(3), [0.0, 0.0, 0.45]))
+    board = np.s_[6:52, 18:66]
+    assert (moved.image[board] == 200).all()
+    np.testing.assert_allclose(moved.depth[board], 0.55, atol=1e-5)
+
+
 def test_without_depth_it_turns_only_and_the_turn_is_exact():
     T = room.pose(6)
     sample = room.sample_at(T, depth=False)

@@ -146,8 +146,8 @@ def test_calibration_makes_stated_doubt_true(tmp_path, name):
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     fit = CameraPoseFamily().fit(model, batches(tmp_path, model, 12), CPU, 512)
     assert fit.after < fit.before
-    # Every sample whole and, where the network can, from either modality alone.
-    assert fit.samples == (36 if name == 'vmloc' else 24)
+    # Every sample whole, half covered and, where the network can, from either modality alone.
+    assert fit.samples == (48 if name == 'vmloc' else 36)
     for n, p in model.named_parameters():
         assert ('calibration' in n) or torch.equal(p, before[n])
     scores = PoseScores.joined(list(score_poses(model, batches(tmp_path, model, 12), CPU)))
@@ -164,7 +164,7 @@ def test_the_folder_of_a_run(config, tmp_path, capsys):
         (row,) = csv.DictReader(file)
     assert float(row['train_effective_samples']) >= 1
     assert float(row['validation_translation_median_m']) > 0
-    assert 'calibration on 18 validation samples' in capsys.readouterr().out
+    assert 'calibration on 24 validation samples' in capsys.readouterr().out
     model = load_weights(out / 'model.safetensors', 'vmloc')
     assert family_of(model).METRICS[1] == 'translation_median_m'
 
