@@ -27,8 +27,10 @@ class PlaceLocalizerConfig:
         apart_deg: See `apart_m`.
         track_std_m: A prior surer than this, and than `track_std_deg`, narrows the search.
         track_std_deg: See `track_std_m`.
+        guided: Keyframes matched again at the first estimate, where points are expected.
+        guided_px: How far from there they are looked for.
+        guided_ratio: Ratio test of those: few compete, so it may be lax.
         surfaces: Keyframes that the view's depth is compared with.
-        passes: How often those keyframes are chosen, each time at the better pose.
         surface_points: Points of that depth which are compared.
         min_on_surface: If less of the depth lies on what the map measured, the place has changed
             or is another one.
@@ -41,7 +43,8 @@ class PlaceLocalizerConfig:
         floor_deg: The same for rotations.
         noise: Deviations of features and depths.
         solver: Search.
-        refinement: Estimate.
+        refinement: Estimate from features and surfaces.
+        colour_refinement: Estimate from features alone.
     """
 
     max_features: int = 1500
@@ -54,8 +57,10 @@ class PlaceLocalizerConfig:
     apart_deg: float = 20.0
     track_std_m: float = 0.25
     track_std_deg: float = 8.0
+    guided: int = 6
+    guided_px: float = 20.0
+    guided_ratio: float = 0.95
     surfaces: int = 30
-    passes: int = 2
     surface_points: int = 600
     min_on_surface: float = 0.2
     max_scale_error: float = 0.15
@@ -68,6 +73,9 @@ class PlaceLocalizerConfig:
     noise: NoiseModel = field(default_factory=NoiseModel)
     solver: SolverConfig = field(default_factory=SolverConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
+    colour_refinement: RefinementConfig = field(
+        default_factory=lambda: RefinementConfig(feature_weight=1.0)
+    )
 
     def ratio(self, kind: str) -> float:
         """The ratio test for a kind of features."""

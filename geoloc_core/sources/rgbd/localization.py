@@ -40,6 +40,7 @@ class _Found:
 
     best: Hypothesis
     matches: Correspondences
+    sight: Sight
     use_depth: bool
     tracked: bool
     notes: tuple[str, ...]
@@ -147,7 +148,7 @@ class PlaceLocalizer:
                 self._radius_px(believed, sight.focal_px),
             )
             watch.lap('matching_ms')
-            found = self._solve(view, matches, None, tracked=True)
+            found = self._solve(view, sight, matches, None, tracked=True)
             watch.lap('solving_ms')
             if isinstance(found, _Found):
                 return found
@@ -156,7 +157,7 @@ class PlaceLocalizer:
         watch.lap('retrieval_ms')
         matches = correspondences(sight, self.place.keyframes, candidates, self._ratio)
         watch.lap('matching_ms')
-        answer = self._solve(view, matches, believed, tracked=False)
+        answer = self._solve(view, sight, matches, believed, tracked=False)
         watch.lap('solving_ms')
         return answer
 
@@ -177,6 +178,7 @@ class PlaceLocalizer:
     def _solve(
         self,
         view: GroundView,
+        sight: Sight,
         matches: Correspondences,
         believed: PosePrior | None,
         tracked: bool,
@@ -212,7 +214,7 @@ class PlaceLocalizer:
             if isinstance(chosen, str):
                 return PoseMeasurement(view.stamp_ns, Status.AMBIGUOUS, (chosen, *notes))
             best = chosen
-        return _Found(best, matches, use_depth, tracked, notes)
+        return _Found(best, matches, sight, use_depth, tracked, notes)
 
     def _doubt(
         self,
@@ -257,7 +259,7 @@ class PlaceLocalizer:
         watch: '_Watch',
     ) -> PoseMeasurement:
         notes = [*notes, *found.notes]
-        refined = self._refine(view, depth, found)
+        refined, matches = self._refine(view, depth, found)
         watch.lap('refinement_ms')
         config = self.config
         if refined is None:
@@ -284,7 +286,7 @@ class PlaceLocalizer:
                 f'{np.degrees(std[1]):.0f} degrees only',
             )
             return _nothing(view, Status.LOW_TEXTURE, notes, watch)
-        final = judged(found.matches, refined.T_place_camera, config.noise, found.best.method)
+        final = judged(matches, refined.T_place_camera, config.noise, found.best.method)
         T_base_camera = np.asarray(view.T_base_camera, np.float64)
         T_map_base = T_map_place @ refined.T_place_camera @ se3.inverse(T_base_camera)
         cov_map = se3.rotate_cov(cov, T_map_place[:3, :3])
@@ -304,30 +306,52 @@ class PlaceLocalizer:
             timings_ms=watch.laps,
         )
 
-    def _refine(self, view: GroundView, depth: np.ndarray | None, found: _Found) -> Refined | None:
-        config = self.config
+    def _refine(
+        self, view: GroundView, depth: np.ndarray | None, found: _Found
+    ) -> tuple[Refined | None, Correspondences]:
+        """Twice: the better pose shows better keyframes, and where to look for their points."""
+        config, T, matches = self.config, found.best.T_place_camera, found.matches
         points = None
         if depth is not None:
             points = ViewPoints(*view_surface(depth, view.camera).sample(config.surface_points))
-        T, refined = found.best.T_place_camera, None
-        for _ in range(1 if points is None else config.passes):
+        refined = None
+        for first in (True, False):
             keyframes: list[int] = []
             if points is not None:
                 few = sample(points.points, _GLANCE_POINTS)
                 keyframes = seeing(self.place, T, few, config.surfaces)
+            if not first:
+                near = keyframes[: config.guided]
+                if not near:
+                    seen = se3.transform(se3.inverse(T), found.matches.points[found.best.inlier])
+                    near = seeing(self.place, T, sample(seen, _GLANCE_POINTS), config.guided)
+                matches = self._guided(found, near, T)
             refined = refine(
                 T,
-                found.matches,
+                matches,
                 points if keyframes else None,
                 self._surfaces,
                 keyframes,
                 config.noise,
-                config.refinement,
+                config.refinement if keyframes else config.colour_refinement,
             )
             if refined is None:
-                return None
+                return None, matches
             T = refined.T_place_camera
-        return refined
+        return refined, matches
+
+    def _guided(self, found: _Found, keyframes: list[int], T: Array) -> Correspondences:
+        """Matches near where they are expected; those there were if these are too few."""
+        config = self.config
+        sight = found.sight
+        if not found.use_depth:
+            sight = sight.with_depth(np.full(len(sight.depth), np.nan))
+        matches = correspondences(
+            sight, self.place.keyframes, keyframes, config.guided_ratio, T, config.guided_px
+        )
+        if judged(matches, T, config.noise, '').support < config.min_inliers:
+            return found.matches
+        return matches
 
 
 def carried(cov: Array, arm: Array) -> Array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from geoloc_core.features.base import LocalFeatures
 from geoloc_core.geometry import se3
@@ -112,10 +113,7 @@ def sight_of(
 
 
 def mutual_matches(
-    query: NDArray[np.float32],
-    reference: NDArray[np.float32],
-    max_ratio: float,
-    allowed: NDArray[np.bool_] | None = None,
+    query: NDArray[np.float32], reference: NDArray[np.float32], max_ratio: float
 ) -> tuple[Index, Index]:
     """Pairs that are each other's nearest, and clearly nearer than the second nearest.
 
@@ -126,7 +124,6 @@ def mutual_matches(
         query: (N, D) unit rows.
         reference: (M, D) unit rows.
         max_ratio: Largest ratio of nearest to second-nearest distance; 1 lets all pass.
-        allowed: (N, M) pairs that may match at all; None for all.
 
     Returns:
         Indices (L,) into query and (L,) into reference.
@@ -135,21 +132,61 @@ def mutual_matches(
     if not len(query) or not len(reference):
         return nothing, nothing
     similarity = query @ reference.T
-    if allowed is not None:
-        similarity = np.where(allowed, similarity, np.float32(-2.0))
     rows = np.arange(len(query))
     best = similarity.argmax(axis=1)
     first = similarity[rows, best]
     mutual = similarity.argmax(axis=0)[best] == rows
     if len(reference) > 1:
         similarity[rows, best] = -2.0
-        second = similarity.max(axis=1)
-        # A second that is not allowed, or far, speaks for the first.
-        distance = np.sqrt(np.maximum(2.0 - 2.0 * first, 0.0))
-        other = np.sqrt(np.maximum(2.0 - 2.0 * np.maximum(second, -1.0), 1e-12))
-        mutual &= distance <= max_ratio * other
-    chosen = np.flatnonzero(mutual & (first > -1.0))
-    return chosen.astype(np.int64), best[chosen].astype(np.int64)
+        mutual &= _clear(first, similarity.max(axis=1), max_ratio)
+    chosen = np.flatnonzero(mutual)
+    return chosen, best[chosen]
+
+
+def mutual_among(
+    query: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    i: Index,
+    j: Index,
+    max_ratio: float,
+) -> tuple[Index, Index]:
+    """`mutual_matches` among some pairs only; the others neither match nor compete.
+
+    Args:
+        query: (N, D) unit rows.
+        reference: (M, D) unit rows.
+        i: (P,) into query.
+        j: (P,) into reference.
+        max_ratio: See there.
+
+    Returns:
+        Indices (L,) into query and (L,) into reference.
+    """
+    nothing = np.zeros(0, np.int64)
+    if not len(i):
+        return nothing, nothing
+    similarity = np.einsum('pd,pd->p', query[i], reference[j])
+    # Pairs of one query beside each other, the best first.
+    by_query = np.lexsort((-similarity, i))
+    first = np.flatnonzero(np.diff(i[by_query], prepend=-1))
+    best = by_query[first]
+    after = np.minimum(first + 1, len(i) - 1)
+    rival = by_query[after]
+    alone = (i[rival] != i[best]) | (rival == best)
+    second = np.where(alone, -2.0, similarity[rival])
+    by_reference = np.lexsort((-similarity, j))
+    favourite = np.full(len(reference), -1, np.int64)
+    firsts = np.flatnonzero(np.diff(j[by_reference], prepend=-1))
+    favourite[j[by_reference[firsts]]] = by_reference[firsts]
+    mutual = (favourite[j[best]] == best) & _clear(similarity[best], second, max_ratio)
+    return i[best[mutual]], j[best[mutual]]
+
+
+def _clear(first: NDArray, second: NDArray, max_ratio: float) -> NDArray[np.bool_]:
+    """Whether similarities are so much better than the second-best ones as the ratio asks."""
+    distance = np.sqrt(np.maximum(2.0 - 2.0 * first, 0.0))
+    other = np.sqrt(np.maximum(2.0 - 2.0 * second, 1e-12))
+    return np.asarray(distance <= max_ratio * other)
 
 
 def correspondences(
@@ -177,12 +214,12 @@ def correspondences(
     for k in indices:
         keyframe = keyframes[k]
         seen = np.flatnonzero(keyframe.has_point)
-        allowed = None
-        if T_place_camera is not None:
+        there = keyframe.descriptors[seen]
+        if T_place_camera is None:
+            i, j = mutual_matches(query, there, max_ratio)
+        else:
             near = _near(rays, keyframe.points[seen], T_place_camera, radius_px / sight.focal_px)
-            within = near.any(axis=0)
-            seen, allowed = seen[within], near[:, within]
-        i, j = mutual_matches(query, keyframe.descriptors[seen], max_ratio, allowed)
+            i, j = mutual_among(query, there, *near, max_ratio)
         features.append(usable[i])
         points.append(keyframe.points[seen[j]].astype(np.float64))
         origin.append(np.full(len(i), k, np.int64))
@@ -203,11 +240,16 @@ def correspondences(
 
 def _near(
     rays: Array, points: NDArray[np.float32], T_place_camera: Array, radius: float
-) -> NDArray[np.bool_]:
-    """(N, M) whether a point would be seen within `radius` (in x/z) of a ray."""
-    seen = se3.transform(se3.inverse(T_place_camera), points).astype(np.float32)
-    with np.errstate(invalid='ignore', divide='ignore'):
-        xy = np.where(seen[:, 2:] > 0.05, seen[:, :2] / seen[:, 2:], np.float32(np.inf))
-        across = rays[:, None, 0].astype(np.float32) - xy[None, :, 0]
-        down = rays[:, None, 1].astype(np.float32) - xy[None, :, 1]
-        return np.asarray(across * across + down * down <= np.float32(radius * radius))
+) -> tuple[Index, Index]:
+    """Pairs (ray, point) where the point would be seen within `radius` (in x/z) of the ray."""
+    seen = se3.transform(se3.inverse(T_place_camera), points)
+    ahead = np.flatnonzero(seen[:, 2] > 0.05)
+    nothing = np.zeros(0, np.int64)
+    if not len(ahead) or not len(rays):
+        return nothing, nothing
+    tree = cKDTree(seen[ahead, :2] / seen[ahead, 2:])
+    near = tree.query_ball_point(rays[:, :2], radius)
+    count = np.array([len(each) for each in near])
+    if not count.sum():
+        return nothing, nothing
+    return np.repeat(np.arange(len(rays)), count), ahead[np.concatenate(near).astype(np.int64)]

@@ -6,7 +6,12 @@ import numpy as np
 from geoloc_core.features.base import LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import FisheyeCamera
-from geoloc_core.sources.rgbd.matching import correspondences, mutual_matches, sight_of
+from geoloc_core.sources.rgbd.matching import (
+    correspondences,
+    mutual_among,
+    mutual_matches,
+    sight_of,
+)
 from tests.sources.rgbd.rooms import CAMERA, camera_pose, place_of, Room
 
 TRUTH = camera_pose(2.3, 2.2, 0.5)
@@ -33,12 +38,25 @@ def test_two_neighbours_alike_are_no_match_unless_the_ratio_lets_them():
     assert mutual_matches(query, reference, 1.0)[1].tolist() == [0]
 
 
-def test_what_is_not_allowed_neither_matches_nor_competes():
+def test_what_is_not_near_neither_matches_nor_competes():
     query = unit([[1, 0, 0]])
     reference = unit([[1, 0.2, 0], [1, -0.21, 0]])
-    allowed = np.array([[False, True]])
-    assert mutual_matches(query, reference, 0.8, allowed)[1].tolist() == [1]
-    assert len(mutual_matches(query, reference, 0.8, np.zeros((1, 2), bool))[0]) == 0
+    one = np.array([0])
+    assert mutual_among(query, reference, one, np.array([1]), 0.8)[1].tolist() == [1]
+    assert len(mutual_among(query, reference, one[:0], one[:0], 0.8)[0]) == 0
+
+
+def test_among_all_pairs_both_ways_of_matching_agree():
+    rng = np.random.default_rng(0)
+    query, reference = unit(rng.normal(size=(40, 8))), unit(rng.normal(size=(60, 8)))
+    i, j = (each.ravel() for each in np.meshgrid(np.arange(40), np.arange(60), indexing='ij'))
+    mixed = rng.permutation(len(i))
+    for ratio in (0.7, 0.9, 1.0):
+        dense = mutual_matches(query, reference, ratio)
+        sparse = mutual_among(query, reference, i[mixed], j[mixed], ratio)
+        assert len(dense[0]) > 0
+        np.testing.assert_array_equal(np.sort(dense), np.sort(sparse))
+        assert set(zip(*dense, strict=True)) == set(zip(*sparse, strict=True))
 
 
 def test_nothing_matches_nothing():
