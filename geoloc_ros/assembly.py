@@ -19,7 +19,6 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
-from geoloc_core.maps.place.file import load_place
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.messages.conversions import camera_mount, R_BODY_OPTICAL
 from geoloc_core.messages.depth_stream import DepthSettings
@@ -29,8 +28,6 @@ from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
 from geoloc_core.sources.joined import JoinedConfig, JoinedSource
 from geoloc_core.sources.matcher import AbstractMatcher, SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher
-from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
-from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.sources.rgbd.source import RgbdSource
 
 Record = TypeVar('Record')
@@ -57,12 +54,14 @@ def build_localizer(
     if map_source is None:
         map_source = build_map(params)
     if place is None:
+        from geoloc_ros.place_assembly import build_place
+
         place = build_place(params)
     aerial = build_source(params, map_source) if map_source is not None else None
     config = build_config(params)
     if place is None:
         return Localizer(config, source=aerial, map_source=map_source)
-    source = JoinedSource(place, aerial, _filled(JoinedConfig(), 'place', params))
+    source = JoinedSource(place, aerial, filled(JoinedConfig(), 'place', params))
     anchor = place.localizer.place.anchor
     frame = None
     if anchor is None:
@@ -82,7 +81,7 @@ def build_config(params: Params) -> LocalizerConfig:
     datum_from_parameters(params)  # refuses half a datum
     config = LocalizerConfig(clock_jump_s=params['time.clock_jump_s'])
     parts = {
-        f.name: _filled(getattr(config, f.name), f.name, params)
+        f.name: filled(getattr(config, f.name), f.name, params)
         for f in fields(config)
         if is_dataclass(getattr(config, f.name))
     }
@@ -105,7 +104,7 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
     Raises:
         BundleError: The model bundle is damaged or does not fit the map.
     """
-    config = _filled(CrossViewConfig(), 'source', params)
+    config = filled(CrossViewConfig(), 'source', params)
     if params['model.path']:
         bundle = load_bundle(params['model.path'])
         bundle.require_fit(map_gsd=0.0 if map_source is None else map_source.info.gsd)
@@ -113,14 +112,14 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
             bundle,
             base_height_m=params['matcher.base_height_m'],
             threads=params['model.threads'],
-            limits=_filled(SearchLimits(), 'matcher.search', params),
+            limits=filled(SearchLimits(), 'matcher.search', params),
         )
         return CrossViewSource(matcher, config)
-    classical = _filled(CorrelationConfig(), 'matcher', params)
+    classical = filled(CorrelationConfig(), 'matcher', params)
     classical = replace(
         classical,
-        search=_filled(classical.search, 'matcher.search', params),
-        features=_filled(classical.features, 'matcher.features', params),
+        search=filled(classical.search, 'matcher.search', params),
+        features=filled(classical.features, 'matcher.features', params),
     )
     return CrossViewSource(CorrelationMatcher(classical), config)
 
@@ -146,37 +145,6 @@ def build_map(params: Params) -> AbstractMapSource | None:
         tile_px=params['map.tile_px'],
         timeout_s=params['map.timeout_s'],
     )
-
-
-def build_place(params: Params) -> RgbdSource | None:
-    """The place map with all that finds a view in it, or None where `place_map` is empty.
-
-    Raises:
-        ConfigError: It cannot be joined with the aerial map, or needs what is not installed.
-        MapError: There is no such map, it is damaged, or of another version.
-    """
-    if not params['place_map']:
-        return None
-    place = load_place(params['place_map'])
-    given = ~np.isnan([*params['place.xyz'], *params['place.rpy']])
-    if given.any() and not given.all():
-        raise ConfigError('place.xyz and place.rpy: give both wholly, or none')
-    T_map_place = None
-    if given.all():
-        T_map_place = se3.from_xyz_rpy(*params['place.xyz'], *params['place.rpy'])
-    elif place.anchor is None and not place.z_up:
-        # It is not known which way is up. Such worlds begin with a camera held about level:
-        # x right, y down, z forward.
-        T_map_place = se3.make(R_BODY_OPTICAL, np.zeros(3))
-    on_earth = given.all() and datum_from_parameters(params) is not None
-    if params['map.path'] and place.anchor is None and not on_earth:
-        raise ConfigError(
-            f'place_map {params["place_map"]} is not tied to the Earth, so it cannot be joined '
-            'with map.path: build it with its place on the Earth (geoloc place build --help), or '
-            'give place.xyz and place.rpy in the frame of a datum, or leave map.path empty'
-        )
-    config = _filled(PlaceLocalizerConfig(), 'place', params)
-    return RgbdSource(PlaceLocalizer(place, config), None, T_map_place)
 
 
 def datum_from_parameters(params: Params) -> Datum | None:
@@ -233,10 +201,10 @@ def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
 
 def depth_settings(params: Params) -> DepthSettings:
     """How depth joins the images."""
-    return _filled(DepthSettings(), 'depth', params)
+    return filled(DepthSettings(), 'depth', params)
 
 
-def _filled(record: Record, prefix: str, params: Params) -> Record:
+def filled(record: Record, prefix: str, params: Params) -> Record:
     """A settings record with the parameters `prefix`.* put in."""
     values = {}
     for f in fields(record):  # type: ignore[arg-type]

@@ -258,6 +258,20 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         high=6.2832,
     ),
     _p(
+        'place.descriptor',
+        'string',
+        '',
+        'Bundle of the network that described the pictures of the place map; empty for a map '
+        'that was built without one.',
+    ),
+    _p(
+        'regressor.path',
+        'string',
+        '',
+        'Bundle of a pose network trained on this place: asked where geometry finds nothing. '
+        'Empty: none.',
+    ),
+    _p(
         'output.odometry_rate_hz',
         'double',
         20.0,

@@ -14,6 +14,7 @@ from geoloc_core.sources.cross_view import CrossViewConfig
 from geoloc_core.sources.features import FeatureConfig
 from geoloc_core.sources.joined import JoinedConfig
 from geoloc_core.sources.matcher import SearchLimits
+from geoloc_core.sources.pose_regressor import PoseRegressorConfig
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 
 _STD = {'low': 0.0, 'high': 1000.0}
@@ -228,6 +229,16 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'cov_factor_colour': {'low': 0.01, 'high': 1e4},
             'floor_m': _POSITIVE,
             'floor_deg': {'low': 1e-3, 'high': 90.0},
+        },
+    ),
+    (
+        'regressor',
+        PoseRegressorConfig(),
+        {
+            'max_std_m': _POSITIVE,
+            'floor_position_m': _POSITIVE,
+            'floor_rotation': {'low': 1e-6, 'high': math.pi},
+            'threads': {'low': 1, 'high': 64},
         },
     ),
     ('time', _DEFAULTS, {'clock_jump_s': {'low': 0.1, 'high': 3600.0}}),

@@ -30,6 +30,7 @@ from geoloc_ros.frames import FramePipeline, FrameReport, INTERNAL_ERROR
 from geoloc_ros.health import health
 from geoloc_ros.inputs import SensorInputs, StampGuard, TOPICS
 from geoloc_ros.outputs import Outputs
+from geoloc_ros.place_assembly import build_place
 from geoloc_ros.transforms import tf_message_type
 from geoloc_ros.worker import LatestWorker, OrderedWorker
 
@@ -86,7 +87,7 @@ class Session:
         self._buffer = buffer
         self.map_source = assembly.build_map(params)
         try:
-            self.place = assembly.build_place(params)
+            self.place = build_place(params)
             self.localizer = assembly.build_localizer(params, self.map_source, self.place)
         except GeolocError:
             self._close_map()
