@@ -11,8 +11,6 @@ import sys
 from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from training.families.camera_pose import PoseScores
     from training.loop.settings import Config
 
@@ -20,7 +18,8 @@ TEXT = """Judges networks that answer with a camera's pose (vmloc, pose_concaten
 split of their data, on whole frames and on degraded ones: a modality missing, half of the picture
 covered, depth stale, scaled or sparse, noise, low light. Every frame counts: one without an answer
 has an infinite error. Beside them what takes no network: the mean pose of the training split, and
-of its poses, for each frame, the one nearest to the truth, which no retrieval can beat.
+of its poses, for each frame, the one nearest to the truth, which no retrieval can beat; with
+--retrieval also the pose of the training picture that a classical descriptor finds most alike.
 
 columns: share of frames answered; median and mean error of the position (m) and of the rotation
 (degrees); shares within 25 cm and 5 degrees, 50 cm and 10 degrees; share of truths within the
@@ -48,8 +47,6 @@ _NAMES = (
     'stated_median_m',
     'stated_median_deg',
 )
-# Of the nearest training pose: m + degrees / 40, as such oracles are usually made.
-_DEGREES_A_METRE = 40.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--split', default='test', help='of the reader (test)')
     parser.add_argument('--limit', type=int, metavar='N', help='frames, evenly spread (all)')
     parser.add_argument('--whole', action='store_true', help='whole frames only')
+    parser.add_argument('--retrieval', action='store_true', help='also compare with retrieval')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
     args = parser.parse_args(arguments)
     # Imported here, so that --help answers at once.
@@ -112,16 +110,11 @@ def _judged(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     print(f'{run}: {model.NAME}, split {args.split}')
     print('  ' + ' ' * 28 + ''.join(f'{name:>9}' for name in _COLUMNS))
     found: dict[str, dict[str, float]] = {}
-    truths: np.ndarray | None = None
     for condition in CONDITIONS[: 1 if args.whole else None]:
         batches = _batches(config, model, args.data, condition)
         scores = PoseScores.joined(list(score_poses(model, batches, device, condition.present)))
         found[condition.name] = _shown(condition.name, _figures(scores))
-        if truths is None:
-            truths = _truths(config, model, args.data, 'validation')
-    known = _truths(config, model, args.data, 'train')
-    assert truths is not None
-    for name, errors in _references(known, truths).items():
+    for name, errors in _references(config, model, args).items():
         found[name] = _shown(name, camera_pose_figures(errors))
     return found
 
@@ -139,48 +132,18 @@ def _batches(config: 'Config', model: Any, root: Path | None, condition: Any) ->
     return make_loader(dataset, batches, made)
 
 
-def _truths(config: 'Config', model: Any, root: Path | None, part: str) -> 'np.ndarray':
-    """(N, 4, 4) true poses of the ideal camera, of the training split or the one judged."""
-    import numpy as np
+def _references(config: 'Config', model: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Name -> errors (N, 6) of answers that take no network."""
+    from training.evaluation.pose_references import posed_frames, references
+    from training.loop.data import chosen_indices, open_split
+    from training.pose_preparation import CameraPosePreparation
 
-    from training.loading import batches_once, make_loader
-    from training.loop.data import chosen_indices, open_split, preparation_of, Wanted
-
-    dataset, split = open_split(config.data, part, root)
-    made = preparation_of(config.data, replace(split, augment=None), Wanted(model),
-                          augmented=False, seed=0)  # fmt: skip
-    poses = []
-    batches = batches_once(chosen_indices(dataset, split.limit), config.batch_size)
-    for batch in make_loader(dataset, batches, made):
-        for i in range(len(batch)):
-            T = np.eye(4)
-            T[:3, :3] = batch.tensors['rotation'][i].numpy()
-            T[:3, 3] = batch.tensors['position'][i].numpy()
-            poses.append(T)
-    return np.stack(poses)
-
-
-def _references(known: 'np.ndarray', truths: 'np.ndarray') -> dict[str, 'np.ndarray']:
-    """Errors (N, 6) of answers that take no network."""
-    import numpy as np
-    import torch
-
-    from geoloc_core.evaluation.camera_poses import pose_errors
-    from geoloc_core.models.rotations import chordal_mean
-
-    mean = np.eye(4)
-    mean[:3, 3] = np.median(known[:, :3, 3], axis=0)
-    mean[:3, :3] = chordal_mean(torch.tensor(known[None, :, :3, :3]))[0].numpy()
-    nearest = []
-    for T in truths:
-        metres = np.linalg.norm(known[:, :3, 3] - T[:3, 3], axis=1)
-        cosines = (np.einsum('nij,ij->n', known[:, :3, :3], T[:3, :3]) - 1.0) / 2.0
-        degrees = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
-        nearest.append(known[int(np.argmin(metres + degrees / _DEGREES_A_METRE))])
-    return {
-        'constant pose': pose_errors(np.broadcast_to(mean, truths.shape), truths),
-        'nearest training pose (oracle)': pose_errors(np.stack(nearest), truths),
-    }
+    preparation, parts = CameraPosePreparation(model.inputs), []
+    for part in ('train', 'validation'):
+        dataset, split = open_split(config.data, part, args.data)
+        indices = chosen_indices(dataset, split.limit)
+        parts.append(posed_frames(dataset, indices, preparation, with_features=args.retrieval))
+    return references(*parts)
 
 
 def _figures(scores: 'PoseScores') -> dict[str, float]:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from geoloc_core.features.base import LocalFeatures
+from geoloc_core.geometry import se3
 from geoloc_core.models.weights import save_weights
 from tests.training import room
 from tests.training.pose_networks import small
@@ -22,6 +24,7 @@ from training.evaluation.degraded import (
     stale_depth,
     STALE_FRAMES,
 )
+from training.evaluation.pose_references import Posed, references
 
 
 @pytest.fixture
@@ -70,6 +73,26 @@ def test_without_depth_nothing_is_made_of_it(tmp_path):
         assert damage(sample, 5, without).view.depth is None
 
 
+def test_what_takes_no_network():
+    rng = np.random.default_rng(0)
+    poses = np.stack([room.pose(i) for i in range(6)])
+    words = rng.normal(size=(6, 200, 16)).astype(np.float32) + 3 * rng.normal(size=(6, 1, 16))
+    words = (words / np.linalg.norm(words, axis=-1, keepdims=True)).astype(np.float32)
+    local = tuple(LocalFeatures(np.zeros((200, 2)), w, np.zeros(200)) for w in words)
+    order = [4, 1, 3]
+    asked = Posed(poses[order], tuple(local[i].take(np.arange(0, 200, 2)) for i in order))
+    found = references(Posed(poses, local), asked)
+    assert np.abs(found['nearest known pose (oracle)']).max() < 1e-12
+    assert np.abs(found['nearest picture (VLAD)']).max() < 1e-12
+    assert np.abs(found['constant pose']).max() > 0.1
+    assert 'nearest picture (VLAD)' not in references(Posed(poses), asked)
+    # A turn counts as well as a distance: 40 degrees are a metre.
+    turned = np.stack([poses[0], poses[0] @ se3.from_xyz_rpy(0.9, 0, 0, 0, 0, 0)])
+    turned[0, :3, :3] = turned[0, :3, :3] @ se3.exp_rotation([0, np.radians(80.0), 0])
+    error = references(Posed(turned), Posed(poses[:1]))['nearest known pose (oracle)']
+    assert np.linalg.norm(error[0, :3]) == pytest.approx(0.9)
+
+
 def test_the_command_judges_every_condition(tmp_path, capsys):
     room.install()
     threads = torch.get_num_threads()
@@ -92,14 +115,15 @@ devices: {{accelerator: cpu, threads: 1}}
     torch.set_num_threads(threads)
     shown = capsys.readouterr().out
     (found,) = json.loads(file.read_text()).values()
-    names = [c.name for c in CONDITIONS] + ['constant pose', 'nearest training pose (oracle)']
+    names = [c.name for c in CONDITIONS]
+    names += ['constant pose', 'nearest known pose (oracle)']
     assert list(found) == names and all(name[:28] in shown for name in names)
     # Colour alone: without it there is no answer, and that is counted.
     assert found['without colour']['answered'] == 0.0
     assert found['without colour']['translation_median_m'] is None
     assert found['without depth'] == found['whole']
     # The frames judged are among those learned from, so the oracle is right.
-    assert found['nearest training pose (oracle)']['translation_median_m'] < 1e-6
+    assert found[names[-1]]['translation_median_m'] < 1e-6
     assert 0.1 < found['constant pose']['translation_median_m'] < 2.0
     assert main([str(tmp_path / 'nowhere')]) == 1
     assert 'no such file' in capsys.readouterr().err
