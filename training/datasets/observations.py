@@ -35,9 +35,11 @@ class PatchGeometry(NamedTuple):
 def world_of(sample: Sample) -> str:
     """Names the frame that a sample's pose is in: only within one can places be compared.
 
-    Sequences seq-01, seq-02 ... of one folder share a frame, as those of a scene of 7-Scenes do.
-    Any other sequence is taken to have its own.
+    All sequences tied to the Earth by the same datum share a frame, and so do seq-01, seq-02 ...
+    of one folder, as those of a scene of 7-Scenes. Any other sequence is taken to have its own.
     """
+    if sample.datum is not None:
+        return repr(sample.datum)
     folder, _, name = sample.sequence.rpartition('/')
     return folder if name.startswith('seq-') else sample.sequence
 

@@ -8,6 +8,7 @@ import pytest
 
 from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.geodesy import Datum
 from tests.training.rooms import HALF, look, Rooms, see
 from training.datasets.observations import (
     coarse_depth,
@@ -81,6 +82,8 @@ def test_frames_are_those_of_scenes():
     assert world_of(sample) == 'room0'
     assert world_of(replace(sample, sequence='seq-03')) == ''
     assert world_of(replace(sample, sequence='freiburg1_xyz')) == 'freiburg1_xyz'
+    drives = [replace(sample, sequence=day, datum=Datum(51.7, -1.2, 60.0)) for day in 'ab']
+    assert world_of(drives[0]) == world_of(drives[1])
 
 
 def test_the_rooms_are_what_they_seem():
