@@ -5,17 +5,26 @@ from pathlib import Path
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
+import rclpy
+
+from geoloc_core.bags import topics
+from geoloc_core.bags.reader import read_bag
+from geoloc_core.formats.rgbd_folder import open_rgbd_folder
 from geoloc_core.geometry import se3
 from geoloc_core.maps.place.builder import build_place, BuildConfig
 from geoloc_core.maps.place.file import save_place
 from geoloc_core.maps.place.sequence import MemorySequence
 from geoloc_core.messages.conversions import transform_from_pose
 from geoloc_ros import messages
+from geoloc_ros.bags.player import BagPlayer, PlayOptions
+from geoloc_ros.bags.rgbd import convert, FIRST_STAMP_NS, node_parameters, T_BASE_CAMERA
+from geoloc_ros.parameters import load_params_file
 from tests.maps.place import room
 from tests.ros.rig import info_message, START_NS, to_ns
 
@@ -182,3 +191,60 @@ def test_the_node_comes_up_without_torch():
         "import sys; import geoloc_ros.node, geoloc_ros.assembly; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, '-c', code], timeout=120).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_bag_of_rgbd_frames_through_the_live_node(rig, paintings, place_file, tmp_path):
+    """Folder -> bag -> player -> node: every frame is accounted for, and where it should be."""
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    frames = [between(paintings, step) for step in range(5)]
+    for number, frame in enumerate(frames):
+        stem = str(folder / f'frame-{number:06d}')
+        cv2.imwrite(f'{stem}.color.png', frame.view.image[..., ::-1])
+        mm = np.rint(np.nan_to_num(frame.view.depth) * 1000).astype(np.uint16)
+        cv2.imwrite(f'{stem}.depth.png', mm)
+        rows = [' '.join(f'{v:.9f}' for v in row) for row in frame.T_place_camera]
+        (folder / f'frame-{number:06d}.pose.txt').write_text('\n'.join(rows))
+    camera = room.CAMERA
+    intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
+    opened = open_rgbd_folder(folder, calibration='registered', intrinsics=intrinsics, rate_hz=2.0)
+    convert(opened, tmp_path / 'bag')
+    (tmp_path / 'params.yaml').write_text(node_parameters(opened))
+    none = dict.fromkeys(('datum.lat_deg', 'datum.lon_deg'), float('nan'))
+    # The painted room has z up, and its frames do not say so.
+    params = {**load_params_file(tmp_path / 'params.yaml'), **none, 'place_map': place_file}
+    r = rig(params, sim_time=True)
+    r.node.trigger_configure()
+    r.node.trigger_activate()
+    r.wait(lambda: r.peer.count_publishers('geoloc/status'), 'status publisher')
+    player = rclpy.create_node('player', context=r.context)
+    try:
+        with read_bag(tmp_path / 'bag') as bag:
+            options = PlayOptions(
+                rate=0.5,
+                remap={
+                    topics.COMPRESSED: '/image/compressed',
+                    topics.CAMERA_INFO: '/camera_info',
+                    topics.COMPRESSED_DEPTH: '/depth/image/compressedDepth',
+                    topics.DEPTH_INFO: '/depth/camera_info',
+                },
+                exclude=(topics.TRUTH,),
+                wait_for=(topics.COMPRESSED, topics.CAMERA_INFO, topics.COMPRESSED_DEPTH),
+            )
+            BagPlayer(bag, player, options).play()
+        stamps = [FIRST_STAMP_NS + p.stamp_ns for p in opened.colour]
+        found = [r.status_of(stamp, timeout=60.0) for stamp in stamps]
+    finally:
+        player.destroy_node()
+    used = [i for i, (status, _) in enumerate(found) if status == 'OK']
+    assert len(used) >= 3, found
+    assert {status for status, _ in found} <= {'OK', 'DROPPED', 'BAD_INPUT'}, found
+    for i in used:
+        assert 'colour and depth' in found[i][1] or 'no depth' in found[i][1], found[i]
+        r.wait(lambda i=i: any(to_ns(m.header.stamp) == stamps[i] for m in r.got['geoloc/pose']))
+        pose = next(m for m in r.got['geoloc/pose'] if to_ns(m.header.stamp) == stamps[i])
+        T = transform_from_pose(pose.pose.pose)
+        # base_link of such a bag is the camera itself.
+        expected = frames[i].T_place_camera @ se3.inverse(T_BASE_CAMERA)
+        assert np.linalg.norm(T[:3, 3] - expected[:3, 3]) < 0.10, found[i]
