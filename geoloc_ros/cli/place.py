@@ -44,12 +44,14 @@ example:
   geoloc place check kitchen.place && ros2 launch geoloc_ros geoloc.launch.py"""
 
 MERGE_TEXT = """Joins maps of one camera and one kind of features into one, in the frame of the
-first. Maps that are tied to the Earth find each other; others must have been built of poses in one
-frame (the sequences of a 7-Scenes room), which --same-frame says. Where they overlap, their depth
-must agree.
+first. Maps that are tied to the Earth find each other. Others were built of poses in one frame, as
+the sequences of a 7-Scenes room are (--same-frame says so), or in several, as two runs of a SLAM:
+then --align finds how they lie, in what they have in common. Where they overlap, depth must
+agree.
 
-example:
-  geoloc place merge seq-01.place seq-02.place -o room.place --same-frame"""
+examples:
+  geoloc place merge seq-01.place seq-02.place -o room.place --same-frame
+  geoloc place merge monday.place friday.place -o shop.place --align"""
 
 
 def register(subparsers) -> None:
@@ -86,6 +88,11 @@ def register(subparsers) -> None:
     merge.add_argument('--name', default='', help='of the place (that of the first map)')
     merge.add_argument(
         '--same-frame', action='store_true', help='the maps were built of poses in one frame'
+    )
+    merge.add_argument(
+        '--align',
+        action='store_true',
+        help='find how the maps lie to each other in what they have in common',
     )
     merge.set_defaults(run=run_merge)
 
@@ -276,7 +283,7 @@ def run_merge(args: argparse.Namespace) -> int:
         if path.resolve() == args.output.resolve():
             raise ConfigError(f'--output {args.output} is one of the maps to merge: name another')
     places = [load_place(path) for path in args.maps]
-    place = merge_places(places, args.name, same_frame=args.same_frame)
+    place = merge_places(places, args.name, same_frame=args.same_frame, align=args.align)
     size = save_place(place, args.output)
     print(f'{args.output}: {len(place.keyframes)} keyframes, {size / 1e6:.1f} MB')
     return _report(place)

@@ -171,7 +171,7 @@ def look_alikes(
         if not np.isfinite(similar[i, j]):
             break
         a, b = place.keyframes[i], place.keyframes[j]
-        i_a, i_b = _mutual_matches(a.descriptors, b.descriptors)
+        i_a, i_b = mutual_matches(a.descriptors, b.descriptors)
         with np.errstate(invalid='ignore'):
             apart = np.linalg.norm(a.points[i_a] - b.points[i_b], axis=1) > _SAME_THING_M
         count = int(apart.sum())
@@ -251,7 +251,7 @@ def _match_gap_m(place: PlaceMap, pairs: list[tuple[int, int]]) -> float:
     gaps = []
     for i, j in pairs[:_MATCHED_PAIRS]:
         a, b = place.keyframes[i], place.keyframes[j]
-        i_a, i_b = _mutual_matches(a.descriptors, b.descriptors)
+        i_a, i_b = mutual_matches(a.descriptors, b.descriptors)
         gap = np.linalg.norm(a.points[i_a] - b.points[i_b], axis=1)
         gaps.append(gap[np.isfinite(gap)])
     found = np.concatenate(gaps) if gaps else np.zeros(0)
@@ -272,7 +272,7 @@ def _gap(
     return gap[np.isfinite(gap)].astype(np.float64)
 
 
-def _mutual_matches(
+def mutual_matches(
     a: NDArray[np.float32], b: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Features that are each other's nearest, and nearer than `_ALIKE_RATIO` of the second."""

@@ -12,26 +12,30 @@ from geoloc_core.features.base import LocalFeatures
 from geoloc_core.features.global_descriptor import KIND, Vlad
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
+from geoloc_core.maps.place.alignment import align_places
 from geoloc_core.maps.place.checking import depth_disagreement_m
-from geoloc_core.maps.place.records import Keyframe, PlaceMap
+from geoloc_core.maps.place.records import Anchor, Keyframe, PlaceMap
 
 # Where two maps show the same surfaces, those must lie at the same place.
 MAX_DISAGREEMENT_M = 0.15
 
 
 def merge_places(
-    places: Sequence[PlaceMap], name: str = '', *, same_frame: bool = False
+    places: Sequence[PlaceMap], name: str = '', *, same_frame: bool = False, align: bool = False
 ) -> PlaceMap:
     """Joins maps into one, in the frame of the first.
 
     Maps that are tied to the Earth are brought together by that. Others must be in one frame
     already, as the sequences of a 7-Scenes room are; that cannot be seen from the files, so it
-    must be said. Where they overlap it is verified with their depth.
+    must be said. Or their frames are found in what they have in common (`align`). Where they
+    overlap it is verified with their depth.
 
     Args:
         places: Two or more, of one kind of features and one camera.
         name: Of the whole; the first one's if empty.
         same_frame: The maps without anchor are in one frame.
+        align: Find how each lies in those before it, by matching features; whatever is said of
+            the frames of all but the first is not used.
 
     Returns:
         The map, with a vocabulary of all of its features where it has one. Keyframes whose names
@@ -45,18 +49,11 @@ def merge_places(
     first = places[0]
     for place in places[1:]:
         _require_alike(first, place)
-    anchored = [place.anchor is not None for place in places]
-    if any(anchored) and not all(anchored):
-        raise MapError(
-            'some of the maps are tied to the Earth and some are not: build them all with the '
-            'same --anchor'
-        )
-    if not any(anchored) and not same_frame:
-        raise MapError(
-            'the maps do not say how their frames lie to each other: if all of them were built of '
-            'poses in one frame, say so (--same-frame); otherwise tie each to the Earth (--anchor)'
-        )
-    moved = [first] + [_in_frame_of(first, place) for place in places[1:]]
+    if align:
+        moved = _aligned(places)
+    else:
+        _require_known_frames(places, same_frame)
+        moved = [first] + [_in_frame_of(first, place) for place in places[1:]]
     _require_agreement(moved)
     shared = _shared_names(moved)
     frames = [
@@ -75,7 +72,7 @@ def merge_places(
         arrays,
         tuple(frames),
         first.anchor,
-        all(place.z_up for place in places),
+        first.z_up,
         {
             'made of': ', '.join(place.name for place in places),
             **{
@@ -85,6 +82,21 @@ def merge_places(
             },
         },
     )
+
+
+def _require_known_frames(places: Sequence[PlaceMap], same_frame: bool) -> None:
+    anchored = [place.anchor is not None for place in places]
+    if any(anchored) and not all(anchored):
+        raise MapError(
+            'some of the maps are tied to the Earth and some are not: build them all with the '
+            'same --anchor'
+        )
+    if not any(anchored) and not same_frame:
+        raise MapError(
+            'the maps do not say how their frames lie to each other: if all of them were built of '
+            'poses in one frame, say so (--same-frame); otherwise have it found (--align), or tie '
+            'each to the Earth (--anchor)'
+        )
 
 
 def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
@@ -108,14 +120,41 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
         )
 
 
+def _aligned(places: Sequence[PlaceMap]) -> list[PlaceMap]:
+    """The maps in the frame of the first, each found in one of those before it.
+
+    Raises:
+        MapError: One has too little in common with each of them, or fits in several ways.
+    """
+    moved = [places[0]]
+    for place in places[1:]:
+        found, reasons = [], []
+        for base in moved:
+            try:
+                found.append(align_places(base, place))
+            except MapError as error:
+                reasons.append(str(error))
+        if not found:
+            raise MapError('; '.join(reasons))
+        best = max(found, key=lambda alignment: alignment.support)
+        moved.append(_moved(place, best.T_base_other, places[0].anchor))
+    return moved
+
+
 def _in_frame_of(first: PlaceMap, place: PlaceMap) -> PlaceMap:
     if first.anchor is None or place.anchor is None or first.anchor == place.anchor:
         return place
     frame = EnuFrame(first.anchor.datum)
     T = se3.inverse(first.anchor.T_map_place(frame)) @ place.anchor.T_map_place(frame)
+    return _moved(place, T, first.anchor)
+
+
+def _moved(place: PlaceMap, T: NDArray[np.float64], anchor: Anchor | None) -> PlaceMap:
+    """A map in another frame: `T` (4, 4) takes its points there, `anchor` says where that is."""
     return replace(
         place,
-        anchor=first.anchor,
+        anchor=anchor,
+        z_up=place.z_up or anchor is not None,
         keyframes=tuple(
             replace(
                 k,

@@ -8,6 +8,7 @@ from geoloc_core.errors import MapError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
+from geoloc_core.maps.place.alignment import align_places
 from geoloc_core.maps.place.builder import build_place, BuildConfig
 from geoloc_core.maps.place.merging import merge_places
 from geoloc_core.maps.place.records import Anchor
@@ -91,3 +92,58 @@ def test_what_cannot_be_joined_is_refused(place, other):
             merge_places(maps)
     with pytest.raises(MapError, match='is one map given twice'):
         merge_places([place, place], same_frame=True)
+
+
+@pytest.fixture(scope='module')
+def lost(other):
+    """The second map in a frame of its own, and how that lies in the first one's."""
+    T = se3.from_xyz_rpy(7.0, -3.0, 0.4, 0.3, -0.2, 2.2)
+    return moved(other, se3.inverse(T)), T
+
+
+def test_frames_are_found_in_what_two_maps_share(place, lost):
+    own, T = lost
+    found = align_places(place, own)
+    off = se3.inverse(T) @ found.T_base_other
+    assert np.linalg.norm(off[:3, 3]) < 0.02
+    assert np.linalg.norm(se3.log_rotation(off[:3, :3])) < np.deg2rad(0.5)
+    assert found.support >= 40 and found.keyframes >= 2 and found.gap_m < 0.03
+    again = align_places(place, own)
+    np.testing.assert_array_equal(found.T_base_other, again.T_base_other)
+
+
+def test_aligned_maps_are_joined_in_the_first_frame(place, other, lost):
+    own, _ = lost
+    anchor = Anchor(Datum(49.0, 8.4, 110.0), 0.3)
+    whole = merge_places([replace(place, anchor=anchor), own], align=True)
+    assert whole.anchor == anchor
+    for a, b in zip(whole.keyframes[len(place.keyframes) :], other.keyframes, strict=True):
+        gap = np.linalg.norm(a.T_place_camera[:3, 3] - b.T_place_camera[:3, 3])
+        assert gap < 0.05
+
+
+def test_a_chain_of_maps_is_joined_link_by_link(place, other, lost, paintings):
+    """The third shares nothing with the first, much with the second."""
+    frames = room.walk(paintings, 5, first=7)
+    config = BuildConfig(max_features=200)
+    third = build_place(MemorySequence('third', frames, z_up=True), config)
+    T = se3.from_xyz_rpy(-1.0, 2.0, 0.0, 0.0, 0.0, -1.0)
+    whole = merge_places([place, lost[0], moved(third, se3.inverse(T))], align=True)
+    for a, b in zip(whole.keyframes[-len(third.keyframes) :], third.keyframes, strict=True):
+        assert np.linalg.norm(a.T_place_camera[:3, 3] - b.T_place_camera[:3, 3]) < 0.08
+
+
+def test_maps_without_anything_in_common_are_not_joined(place):
+    frames = room.walk(room.walls(seed=9), 3)
+    stranger = build_place(MemorySequence('stranger', frames), BuildConfig(max_features=200))
+    with pytest.raises(MapError, match=r'room and stranger have too little in common: \d+ of'):
+        merge_places([place, stranger], align=True)
+
+
+def test_maps_that_fit_in_two_ways_are_not_joined(place, lost):
+    """The first map shows the same room twice, 50 m apart: which of the two is meant?"""
+    far = moved(place, se3.make(np.eye(3), np.array([50.0, 0.0, 0.0])))
+    twins = tuple(replace(k, name=f'twin {k.name}') for k in far.keyframes)
+    both = replace(place, keyframes=place.keyframes + twins)
+    with pytest.raises(MapError, match='fit together in several ways'):
+        align_places(both, lost[0])

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A few real frames of a real kitchen: does a map of them say what the sensor saw?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from geoloc_core.features.global_descriptor import restore
 from geoloc_core.features.sift import SiftFeatures
 from geoloc_core.geometry import se3
+from geoloc_core.maps.place.alignment import align_places
 from geoloc_core.maps.place.builder import build_place, BuildConfig
 from geoloc_core.maps.place.checking import check_place
 from geoloc_core.maps.place.depth import points_at
@@ -89,3 +92,28 @@ def test_matched_features_have_their_points_at_one_place(kitchen, asked):
         assert max(near) >= 15, (query.name, near)
         best = gaps[int(np.argmax(near))]
         assert np.median(best[best < 0.10]) < 0.05
+
+
+@pytest.mark.slow
+def test_a_second_map_of_the_kitchen_is_found_in_the_first(kitchen, linked):
+    """Of other frames, in a frame of its own; what is given of the poses agrees to centimetres."""
+    folder = linked('second', (35, 110, 260, 335, 410))
+    second = build_place(
+        FolderSequence([folder], calibration='redkitchen'), BuildConfig(max_features=600)
+    )
+    T = se3.from_xyz_rpy(3.0, -1.0, 0.5, 0.4, 0.2, -2.0)
+    own = replace(
+        second,
+        keyframes=tuple(
+            replace(
+                k,
+                T_place_camera=T @ k.T_place_camera,
+                points=se3.transform(T, k.points).astype(np.float32),
+            )
+            for k in second.keyframes
+        ),
+    )
+    found = align_places(kitchen, own)
+    off = found.T_base_other @ T
+    assert np.linalg.norm(off[:3, 3]) < 0.03, off
+    assert np.linalg.norm(se3.log_rotation(off[:3, :3])) < np.deg2rad(1.0)
