@@ -10,9 +10,16 @@ import torch
 from geoloc_core.descriptor_spec import DescriptorSpec, whole_picture
 from geoloc_core.errors import BundleError, DataError, InputError, MapError
 from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.global_descriptor import restore
+from geoloc_core.maps.place.builder import build_place, BuildConfig
+from geoloc_core.maps.place.file import load_place, save_place
+from geoloc_core.maps.place.sequence import MemorySequence
 from geoloc_core.models.crossvit_settings import BranchSettings
 from geoloc_core.models.registry import make_model
 from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.types import Status
+from tests.maps.place import room
 from tests.training.rooms import Rooms
 from training.description import DescriptorPreparation, run_descriptor
 from training.descriptor_exporting import (
@@ -128,3 +135,34 @@ def test_the_whole_picture_is_seen(model):
     assert made.shape == (24, 24, 3)
     assert (made[:, :11] < 5).all() and (made[:, 13:] > 195).all()
     assert whole_picture(image[:4, :4], model.view).shape == (24, 24, 3)
+
+
+def test_a_place_is_searched_by_a_network(bundle, tmp_path):
+    """From the bundle over the file of the map to a pose: nobody described pictures otherwise."""
+    descriptor = NetworkDescriptor(bundle[0], threads=1)
+    paintings = room.walls()
+    frames = room.walk(paintings, 6)
+    config = BuildConfig(max_features=300)
+    place = build_place(MemorySequence('room', frames), config, descriptor=descriptor)
+    save_place(place, tmp_path / 'room.place')
+    place = load_place(tmp_path / 'room.place')
+    descriptor.require_of(place.global_kind, place.global_arrays)
+    with pytest.raises(MapError, match='network'):
+        restore(place.global_kind, place.global_arrays)
+    query = room.posed(paintings, 2.33, 1.93, 0.45, name='query')
+    measured = PlaceLocalizer(place, descriptor=descriptor).localize(query.view)
+    assert measured.status is Status.OK
+    error = measured.T_map_base[:3, 3] - query.T_place_base[:3, 3]
+    assert np.linalg.norm(error) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('descriptor', ['classes', 'compact'])
+def test_the_published_network_becomes_a_graph(descriptor):
+    torch.manual_seed(0)
+    made = make_model('crossvit_student', {'descriptor': descriptor})
+    bundle, parity = make_descriptor_bundle(made, noise(made, 2))
+    assert parity.distance < 1e-4
+    assert bundle.spec.size == (1000 if descriptor == 'classes' else 256)
+    # Four bytes a parameter.
+    assert len(bundle.weights) > 4 * 6_700_000
