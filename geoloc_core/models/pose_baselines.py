@@ -15,8 +15,13 @@ from torch.nn import functional as F
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import Outputs
-from geoloc_core.models.pose_layers import PictureEncoder, PoseHead
-from geoloc_core.models.pose_model import depth_channels, PoseModel, PoseSettings
+from geoloc_core.models.pose_layers import PoseHead
+from geoloc_core.models.pose_model import (
+    depth_channels,
+    picture_encoder,
+    PoseModel,
+    PoseSettings,
+)
 from geoloc_core.pose_spec import MODALITIES
 
 
@@ -40,9 +45,8 @@ class PoseConcatenation(PoseModel):
     def __init__(self, settings: ConcatenationSettings) -> None:
         """Builds the network."""
         super().__init__(settings)
-        channels = 4 if settings.with_masks else 3
-        self.colour_encoder = PictureEncoder(settings.backbone, settings.weights, channels)
-        self.depth_encoder = PictureEncoder(settings.backbone, settings.weights, channels)
+        self.colour_encoder = picture_encoder(settings)
+        self.depth_encoder = picture_encoder(settings)
         self.colour_features = nn.Linear(self.colour_encoder.size, settings.features)
         self.depth_features = nn.Linear(self.depth_encoder.size, settings.features)
         self.head = PoseHead(2 * settings.features, settings.rotation, settings.dropout)
@@ -91,8 +95,7 @@ class AtLoc(PoseModel):
     def __init__(self, settings: AtLocSettings) -> None:
         """Builds the network."""
         super().__init__(settings, (settings.modality,))
-        channels = 4 if settings.with_masks else 3
-        self.encoder = PictureEncoder(settings.backbone, settings.weights, channels)
+        self.encoder = picture_encoder(settings)
         self.features = nn.Linear(self.encoder.size, settings.features)
         self.head = PoseHead(settings.features, settings.rotation, settings.dropout)
 

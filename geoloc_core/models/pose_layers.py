@@ -23,10 +23,22 @@ class PictureEncoder(nn.Module):
         size: Numbers of the vector.
     """
 
-    def __init__(self, backbone: str, weights: str | None, in_channels: int) -> None:
-        """Builds the backbone; see `make_backbone`."""
+    def __init__(
+        self, backbone: str, weights: str | None, in_channels: int, end: str | None = None
+    ) -> None:
+        """Builds the backbone; see `make_backbone`.
+
+        Args:
+            backbone: Its name.
+            weights: To begin with.
+            in_channels: Of the picture.
+            end: The tap whose map is the last one; None for the whole backbone.
+        """
         super().__init__()
-        self.backbone = make_backbone(backbone, weights=weights, in_channels=in_channels)
+        taps = None if end is None else (end,)
+        self.backbone = make_backbone(
+            backbone, weights=weights, in_channels=in_channels, taps=taps
+        )
         self.size = self.backbone.channels[-1]
 
     def forward(self, image: Tensor, present: Tensor) -> Tensor:

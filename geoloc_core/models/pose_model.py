@@ -13,6 +13,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.models.backbones.registry import input_statistics
 from geoloc_core.models.base import normalise, Outputs
 from geoloc_core.models.network import Network
+from geoloc_core.models.pose_layers import PictureEncoder
 from geoloc_core.models.rotations import chordal_mean, rotation_from, rotation_vector, SIZES
 from geoloc_core.pose_spec import DepthSpec, PoseInputSpec
 from geoloc_core.spec import RasterSpec
@@ -33,6 +34,8 @@ class PoseSettings:
         focal_px: Of the ideal camera (`PoseInputSpec`): 525 px of a 640 x 480 picture brought to
             a height of 256.
         backbone: Of each encoder, a name of `backbones.registry`.
+        backbone_end: The tap of the backbone whose map is the last, e.g. 'layer3', for small
+            places; None for all of it.
         weights: To begin with: None, 'imagenet' where a package has them, or a file.
         with_masks: Also tell each encoder where its picture is known; published ones are not told.
         rotation: 'sixd', which is continuous, or 'log_quaternion', as published.
@@ -48,6 +51,7 @@ class PoseSettings:
     height: int = 256
     focal_px: float = 280.0
     backbone: str = 'resnet34'
+    backbone_end: str | None = None
     weights: str | None = None
     with_masks: bool = True
     rotation: str = 'sixd'
@@ -167,6 +171,12 @@ class PoseModel(Network):
         """(B,) bool: whether there is anything to answer from in `present` (B, 2)."""
         columns = [i for i, name in enumerate(('colour', 'depth')) if name in self.inputs.uses]
         return (present[:, columns] > 0).any(dim=1)
+
+
+def picture_encoder(settings: PoseSettings) -> PictureEncoder:
+    """The encoder of one modality."""
+    channels = 4 if settings.with_masks else 3
+    return PictureEncoder(settings.backbone, settings.weights, channels, settings.backbone_end)
 
 
 def depth_channels(depth: Tensor, with_mask: bool) -> Tensor:

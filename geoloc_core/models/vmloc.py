@@ -19,11 +19,15 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import Outputs
 from geoloc_core.models.pose_layers import (
     LatentExpert,
-    PictureEncoder,
     PoseHead,
     product_of_experts,
 )
-from geoloc_core.models.pose_model import depth_channels, PoseModel, PoseSettings
+from geoloc_core.models.pose_model import (
+    depth_channels,
+    picture_encoder,
+    PoseModel,
+    PoseSettings,
+)
 
 _SEED = 20210202
 
@@ -63,14 +67,15 @@ class VmLoc(PoseModel):
     def __init__(self, settings: VmLocSettings) -> None:
         """Builds the network."""
         super().__init__(settings)
-        channels = 4 if settings.with_masks else 3
-        self.colour_encoder = PictureEncoder(settings.backbone, settings.weights, channels)
-        self.depth_encoder = PictureEncoder(settings.backbone, settings.weights, channels)
+        self.colour_encoder = picture_encoder(settings)
+        self.depth_encoder = picture_encoder(settings)
         self.colour_expert = LatentExpert(self.colour_encoder.size, settings.latent)
         self.depth_expert = LatentExpert(self.depth_encoder.size, settings.latent)
         self.head = PoseHead(settings.latent, settings.rotation, settings.dropout)
         generator = torch.Generator().manual_seed(_SEED)
-        half = torch.randn(settings.samples // 2, settings.latent, generator=generator)
+        half = torch.randn(
+            settings.samples // 2, settings.latent, generator=generator, device='cpu'
+        )
         # Opposite pairs: their mean is the posterior's, to first order without any noise.
         self.register_buffer('draws', torch.cat([half, -half]))
         self.draws: Tensor

@@ -16,7 +16,13 @@ from geoloc_core.models.pose_model import normalise_depth
 from geoloc_core.models.registry import make_model, PLACES
 from geoloc_core.models.weights import load_weights, save_weights
 
-SMALL = {'backbone': 'resnet18', 'width': 48, 'height': 32, 'focal_px': 40.0}
+SMALL = {
+    'backbone': 'resnet18',
+    'backbone_end': 'layer2',
+    'width': 48,
+    'height': 32,
+    'focal_px': 40.0,
+}
 NAMES = ('vmloc', 'pose_concatenation', 'atloc')
 B, H, W = 3, 32, 48
 

@@ -13,7 +13,13 @@ B, H, W = 4, 32, 48
 def small(name, **more):
     torch.manual_seed(0)
     sizes = {'latent': 16, 'samples': 4} if name == 'vmloc' else {'features': 16}
-    fixed = {'backbone': 'resnet18', 'width': W, 'height': H, 'focal_px': 40.0}
+    fixed = {
+        'backbone': 'resnet18',
+        'backbone_end': 'layer2',
+        'width': W,
+        'height': H,
+        'focal_px': 40.0,
+    }
     return make_model(name, {**fixed, **sizes, **more})
 
 

@@ -18,8 +18,6 @@ from geoloc_core.models.rotations import half_angle_sine, log_quaternion, rotati
 from training.datasets.base import AbstractDataset
 from training.loop.companions import Companions
 
-# s_t and s_q to begin with, as published.
-_FIRST_WEIGHTS = (0.0, -3.0)
 RELATIVE = ('none', 'difference', 'rigid')
 
 
@@ -31,6 +29,8 @@ class PoseLossSettings:
         drop_colour: Share of the samples, drawn one by one, whose colour is withheld in training.
         drop_depth: The same of depth; never both. A network that uses one modality alone never
             has it withheld.
+        first_weights: s_t and s_q to begin with. They move by little a step: short trainings begin
+            nearer to where they would go, the logarithms of the errors that are hoped for.
         relative: MapNet's further term on frames some steps apart: 'none'; 'difference', as
             published, of positions and log-quaternions; or 'rigid', of the true relative motion.
         relative_weight: Of that term.
@@ -40,6 +40,7 @@ class PoseLossSettings:
 
     drop_colour: float = 0.2
     drop_depth: float = 0.2
+    first_weights: tuple[float, float] = (0.0, -3.0)
     relative: str = 'none'
     relative_weight: float = 1.0
     frames: int = 3
@@ -54,6 +55,8 @@ class PoseLossSettings:
         shares = (self.drop_colour, self.drop_depth)
         if min(shares) < 0 or sum(shares) > 1:
             raise ConfigError(f'drop_colour, drop_depth are {shares}: expected shares, 1 in all')
+        if len(self.first_weights) != 2:
+            raise ConfigError(f'first_weights is {self.first_weights}: expected s_t and s_q')
         if self.relative not in RELATIVE:
             raise ConfigError(f'relative is {self.relative!r}: expected one of {RELATIVE}')
         if self.frames < 2 or self.spacing < 1:
@@ -72,11 +75,11 @@ class PoseLoss(nn.Module):
         weights: s_t and s_q, learned with the network.
     """
 
-    def __init__(self, rotation: str) -> None:
-        """Takes the representation of the network's rotations."""
+    def __init__(self, rotation: str, first_weights: tuple[float, float] = (0.0, -3.0)) -> None:
+        """Takes the representation of the network's rotations, and s_t and s_q to begin with."""
         super().__init__()
         self._kind = rotation
-        self.weights = nn.Parameter(torch.tensor(_FIRST_WEIGHTS))
+        self.weights = nn.Parameter(torch.tensor([float(w) for w in first_weights]))
 
     def forward(self, raw: Tensor, scale_m: float, position: Tensor, rotation: Tensor) -> Tensor:
         """The loss (...,) of what heads say.

@@ -44,7 +44,7 @@ class PoseObjective(Objective):
         """Takes a pose network; the losses' weights are learned with it."""
         super().__init__(model, settings)
         rotation = model.settings.rotation
-        self.pose_loss = PoseLoss(rotation)
+        self.pose_loss = PoseLoss(rotation, settings.first_weights)
         self.relative_loss: RelativeLoss | None = None
         if settings.relative != 'none':
             self.relative_loss = RelativeLoss(settings.relative, rotation)

@@ -28,7 +28,9 @@ CPU = torch.device('cpu')
 CONFIG = """
 system:
   name: vmloc
-  settings: {{backbone: resnet18, width: 48, height: 36, focal_px: 46.0, latent: 32, samples: 8}}
+  settings:
+    {{backbone: resnet18, backbone_end: layer2, width: 48, height: 36, focal_px: 46.0,
+     latent: 32, samples: 8}}
 objective: {{name: vmloc, settings: {{prior_weight: 1.0e-4}}}}
 data:
   reader: room
@@ -204,7 +206,7 @@ def test_eight_frames_are_learned_by_heart(tmp_path, system, objective, sizes):
     path = tmp_path / 'room.yaml'
     path.write_text(text)
     words = ['--overfit', '8', '--set', 'steps=150', '--set', 'system.settings.dropout=0.0']
-    words += ['--set', 'objective.settings.drop_colour=0.25']
+    words += ['--set', 'objective.settings.first_weights=[-2.0, -3.0]']
     assert main([str(path), '--out', str(tmp_path / 'run'), *words]) == 0
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     # Frames lie half a metre and 30 degrees apart.
@@ -222,12 +224,13 @@ def test_eight_real_frames_are_learned_by_heart(tmp_path, real_data):
     root = real_data('seven_scenes_redkitchen', 'seq')
     recipe = Path(__file__).parents[3] / 'config' / 'train' / 'vmloc_redkitchen.yaml'
     words = [str(recipe), '--data', str(root), '--out', str(tmp_path / 'run'), '--overfit', '8']
-    words += ['--set', 'steps=60', '--set', 'data.cache=null', '--set', 'optimizer.lr=2e-3']
+    words += ['--set', 'steps=80', '--set', 'data.cache=null', '--set', 'optimizer.lr=2e-3']
     words += ['--set', 'system.settings.width=96', '--set', 'system.settings.height=72']
     words += ['--set', 'system.settings.focal_px=88', '--set', 'system.settings.dropout=0.0']
     words += ['--set', 'devices.threads=1', '--set', 'system.settings.latent=64']
+    words += ['--set', 'system.settings.backbone_end=stage3']
     assert main(words) == 0
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     # The frames lie 0.7 m and 40 degrees apart in the median.
-    assert summary['translation_median_m'] < 0.15
-    assert summary['rotation_median_deg'] < 8.0
+    assert summary['translation_median_m'] < 0.2
+    assert summary['rotation_median_deg'] < 10.0
