@@ -230,7 +230,7 @@ def main() -> int:
     parser.add_argument('folder', nargs='?', type=Path)
     parser.add_argument('--features', default='sift', choices=('sift', 'xfeat'))
     parser.add_argument('--coverage', type=float, default=1.0)
-    parser.add_argument('--quick', action='store_true', help='every fifth query, nothing written')
+    parser.add_argument('--quick', action='store_true', help='some of the frames, nothing written')
     args = parser.parse_args()
     data = os.environ.get('GEOLOC_DATA', str(results.ROOT.parent / 'shared' / 'data'))
     folder = args.folder or Path(data) / FOLDER
@@ -241,7 +241,7 @@ def main() -> int:
     mapped = [frame for frame in frames if frame.number <= LAST_MAP]
     queries = [frame for frame in frames if frame.number >= FIRST_QUERY]
     if args.quick:
-        queries = queries[::5]
+        mapped, queries = mapped[::6], queries[::17]
     camera, calibration = calibrated(mapped)
     place = make_map(mapped, camera, args.features, args.coverage)
     figures: dict = {'features': args.features, 'keyframes': len(place.keyframes)}

@@ -27,7 +27,7 @@ class PlaceLocalizerConfig:
         apart_deg: See `apart_m`.
         track_std_m: A prior surer than this, and than `track_std_deg`, narrows the search.
         track_std_deg: See `track_std_m`.
-        guided: Keyframes matched again at the first estimate, where points are expected.
+        guided: Without depth, keyframes matched again where the first estimate expects them.
         guided_px: How far from there they are looked for.
         guided_ratio: Ratio test of those: few compete, so it may be lax.
         surfaces: Keyframes that the view's depth is compared with.
@@ -68,8 +68,8 @@ class PlaceLocalizerConfig:
     max_std_deg: float = 10.0
     cov_factor: float = 1.0
     cov_factor_colour: float = 1.0
-    floor_m: float = 0.01
-    floor_deg: float = 0.4
+    floor_m: float = 0.015
+    floor_deg: float = 0.6
     noise: NoiseModel = field(default_factory=NoiseModel)
     solver: SolverConfig = field(default_factory=SolverConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)

@@ -309,7 +309,7 @@ class PlaceLocalizer:
     def _refine(
         self, view: GroundView, depth: np.ndarray | None, found: _Found
     ) -> tuple[Refined | None, Correspondences]:
-        """Twice: the better pose shows better keyframes, and where to look for their points."""
+        """Twice: the better pose shows better keyframes, or where to look for their points."""
         config, T, matches = self.config, found.best.T_place_camera, found.matches
         points = None
         if depth is not None:
@@ -320,12 +320,9 @@ class PlaceLocalizer:
             if points is not None:
                 few = sample(points.points, _GLANCE_POINTS)
                 keyframes = seeing(self.place, T, few, config.surfaces)
-            if not first:
-                near = keyframes[: config.guided]
-                if not near:
-                    seen = se3.transform(se3.inverse(T), found.matches.points[found.best.inlier])
-                    near = seeing(self.place, T, sample(seen, _GLANCE_POINTS), config.guided)
-                matches = self._guided(found, near, T)
+            # Beside surfaces more features change little: they hold what surfaces leave open.
+            if not first and not keyframes:
+                matches = self._guided(found, T)
             refined = refine(
                 T,
                 matches,
@@ -340,14 +337,15 @@ class PlaceLocalizer:
             T = refined.T_place_camera
         return refined, matches
 
-    def _guided(self, found: _Found, keyframes: list[int], T: Array) -> Correspondences:
+    def _guided(self, found: _Found, T: Array) -> Correspondences:
         """Matches near where they are expected; those there were if these are too few."""
-        config = self.config
-        sight = found.sight
+        config, sight = self.config, found.sight
         if not found.use_depth:
             sight = sight.with_depth(np.full(len(sight.depth), np.nan))
+        seen = se3.transform(se3.inverse(T), found.matches.points[found.best.inlier])
+        near = seeing(self.place, T, sample(seen, _GLANCE_POINTS), config.guided)
         matches = correspondences(
-            sight, self.place.keyframes, keyframes, config.guided_ratio, T, config.guided_px
+            sight, self.place.keyframes, near, config.guided_ratio, T, config.guided_px
         )
         if judged(matches, T, config.noise, '').support < config.min_inliers:
             return found.matches

@@ -45,13 +45,13 @@ class RefinementConfig:
         feature_weight: Of features against surfaces; 1 takes both deviations at their word.
     """
 
-    rounds: int = 4
+    rounds: int = 3
     steps: int = 2
     surface_m: float = 0.005
     reach_m: float = 0.1
     last_reach_m: float = 0.04
     redundancy: float = 10.0
-    feature_weight: float = 0.03
+    feature_weight: float = 0.08
 
     def __post_init__(self) -> None:
         """Refuses what makes no estimate.
