@@ -213,6 +213,8 @@ def belief(place: PlaceMap, frames: list[Frame], camera, with_depth: bool) -> di
         if measured.status is Status.OK:
             errors.append(error(measured, frame))
             covs.append(measured.cov)
+    if not errors:
+        return {'frames': len(frames), 'answered': 0}
     values = nees(np.array(errors), np.array(covs))
     metres = np.linalg.norm(np.array(errors)[:, :3], axis=1)
     return {

@@ -8,6 +8,8 @@ from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
 from tests.benchmarks import redkitchen
 
+pytestmark = pytest.mark.slow
+
 MAPPED = (265, 275, 285, 295, 305, 500)
 QUERIES = (960, 980)
 
