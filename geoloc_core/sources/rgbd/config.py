@@ -48,7 +48,7 @@ class PlaceLocalizerConfig:
     """
 
     max_features: int = 1500
-    candidates: int = 8
+    candidates: int = 10
     track_candidates: int = 4
     max_ratio: float | None = None
     min_inliers: int = 20
@@ -66,10 +66,10 @@ class PlaceLocalizerConfig:
     max_scale_error: float = 0.15
     max_std_m: float = 0.5
     max_std_deg: float = 10.0
-    cov_factor: float = 1.0
-    cov_factor_colour: float = 1.0
-    floor_m: float = 0.015
-    floor_deg: float = 0.6
+    cov_factor: float = 3.0
+    cov_factor_colour: float = 3.0
+    floor_m: float = 0.017
+    floor_deg: float = 0.7
     noise: NoiseModel = field(default_factory=NoiseModel)
     solver: SolverConfig = field(default_factory=SolverConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)

@@ -51,7 +51,7 @@ class RefinementConfig:
     reach_m: float = 0.1
     last_reach_m: float = 0.04
     redundancy: float = 10.0
-    feature_weight: float = 0.08
+    feature_weight: float = 0.05
 
     def __post_init__(self) -> None:
         """Refuses what makes no estimate.
