@@ -22,6 +22,8 @@ from geoloc_ros.assembly import depth_settings
 from geoloc_ros.inputs import StampGuard
 
 INTERNAL_ERROR = 'INTERNAL_ERROR'
+# The first image waits this long for the camera_info that was published with it.
+FIRST_INFO_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class FramePipeline:
             InputError: The image cannot be used.
             CalibrationError: Calibration or mount are missing or unusable.
         """
-        camera = self.camera_info.camera()
+        camera = self.camera_info.camera(FIRST_INFO_S)
         mount = self._mounts.T_base_sensor('camera', str(message.header.frame_id), stamp)
         if hasattr(message, 'format'):
             image = image_decoding.decode_compressed_image(message)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The camera that the newest CameraInfo describes, built anew only when it says something else."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ class CameraFeed:
         self._topic = topic
         self._key: tuple[Any, ...] = ()
         self._found: AbstractCamera | CalibrationError | None = None
+        self._first = threading.Event()
 
     @property
     def arrived(self) -> bool:
@@ -38,14 +40,21 @@ class CameraFeed:
             except (CalibrationError, ValueError, TypeError) as error:
                 self._found = CalibrationError(f'{self._topic} cannot be used: {error}')
             self._key = key
+            self._first.set()
         return self._found if isinstance(self._found, CalibrationError) else None
 
-    def camera(self) -> AbstractCamera:
+    def camera(self, wait_s: float = 0.0) -> AbstractCamera:
         """The camera.
+
+        Args:
+            wait_s: How long the very first message is waited for: it comes with the first image,
+                and may be handed over after it.
 
         Raises:
             CalibrationError: None came yet, or it cannot be used.
         """
+        if self._found is None:
+            self._first.wait(wait_s)
         found = self._found
         if found is None:
             raise CalibrationError(f'no {self._topic} received yet: images cannot be interpreted')
