@@ -150,6 +150,8 @@ def figures_of(answers, queries) -> dict:
         ('before_930', numbers < GOOD_TRUTH),
         ('from_930', numbers >= GOOD_TRUTH),
     ):
+        if not part.any():
+            continue
         m, d = metres[part], degrees[part]
         known = np.isfinite(m)
         e = nees(errors[part][known], covs[part][known])

@@ -41,6 +41,8 @@ class PlaceLocalizerConfig:
         cov_factor_colour: The same for an answer from colour alone.
         floor_m: Deviation added to each axis: maps and calibrations are not perfect.
         floor_deg: The same for rotations.
+        floor_colour_m: As `floor_m`, for an answer from colour alone.
+        floor_colour_deg: As `floor_deg`, for an answer from colour alone.
         noise: Deviations of features and depths.
         solver: Search.
         refinement: Estimate from features and surfaces.
@@ -70,6 +72,8 @@ class PlaceLocalizerConfig:
     cov_factor_colour: float = 3.0
     floor_m: float = 0.017
     floor_deg: float = 0.7
+    floor_colour_m: float = 0.025
+    floor_colour_deg: float = 1.2
     noise: NoiseModel = field(default_factory=NoiseModel)
     solver: SolverConfig = field(default_factory=SolverConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)

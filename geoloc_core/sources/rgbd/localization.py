@@ -272,8 +272,11 @@ class PlaceLocalizer:
                 f'{100 * config.min_on_surface:.0f} %: another place, or changed',
             )
             return _nothing(view, Status.NO_MAP, notes, watch)
-        factor = config.cov_factor if depth is not None else config.cov_factor_colour
-        floor = np.array([config.floor_m] * 3 + [np.radians(config.floor_deg)] * 3)
+        factor, floor_m, floor_deg = config.cov_factor, config.floor_m, config.floor_deg
+        if depth is None:
+            factor = config.cov_factor_colour
+            floor_m, floor_deg = config.floor_colour_m, config.floor_colour_deg
+        floor = np.array([floor_m] * 3 + [np.radians(floor_deg)] * 3)
         cov = factor * refined.cov + np.diag(floor**2)
         std = (
             np.sqrt(np.linalg.eigvalsh(cov[:3, :3])[-1]),

@@ -168,7 +168,7 @@ def test_a_bare_wall_is_not_a_place(place):
 
 
 def test_points_in_a_corner_of_the_picture_are_too_few_axes(place, room):
-    localizer = localizer_of(place, PlaceLocalizerConfig(max_std_m=0.004, floor_m=0.001))
+    localizer = localizer_of(place, PlaceLocalizerConfig(max_std_m=0.004, floor_colour_m=0.001))
     found = room.features(TRUTH, pixel_px=1.0)
     corner = np.flatnonzero((found.xy[:, 0] > 110) & (found.xy[:, 1] > 70))
     localizer._features.found = found.take(corner)
