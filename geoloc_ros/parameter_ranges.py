@@ -229,6 +229,8 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'cov_factor_colour': {'low': 0.01, 'high': 1e4},
             'floor_m': _POSITIVE,
             'floor_deg': {'low': 1e-3, 'high': 90.0},
+            'floor_colour_m': _POSITIVE,
+            'floor_colour_deg': {'low': 1e-3, 'high': 90.0},
         },
     ),
     (
