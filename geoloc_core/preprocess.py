@@ -257,7 +257,7 @@ def normalised(image: Image, mask: Mask, spec: RasterSpec) -> NDArray[np.float32
 
     Several planes have three channels each.
     """
-    mean, std = (np.tile(np.float32(v), spec.planes) for v in (spec.mean, spec.std))
+    mean, std = (np.tile(np.array(v, np.float32), spec.planes) for v in (spec.mean, spec.std))
     scaled = (image.astype(np.float32) / np.float32(255.0) - mean) / std
     scaled[~mask] = 0.0
     if spec.with_mask:
