@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from geoloc_core.errors import BundleError
 
-FORMAT = 2
+FORMAT = 3
 CAMERA_KINDS = ('pinhole', 'fisheye', 'equirectangular')
 VIEW_KINDS = ('bev', 'camera')
 TURNED = ('view', 'patch', 'none')
@@ -35,7 +35,8 @@ class RasterSpec:
         height: px.
         mean: Of R, G, B in 0..1.
         std: The same.
-        with_mask: Whether a fourth channel says where there is content (1) and where not (0).
+        with_mask: Whether a last channel says where there is content (1) and where not (0).
+        planes: Pictures one over the other, three channels each; see `BevSpec.heights_m`.
     """
 
     name: str
@@ -44,22 +45,31 @@ class RasterSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     with_mask: bool = False
+    planes: int = 1
 
     @property
     def channels(self) -> int:
-        """C: 3, or 4 with the mask."""
-        return 4 if self.with_mask else 3
+        """C: 3 a plane, and one for the mask."""
+        return 3 * self.planes + int(self.with_mask)
 
 
 @dataclass(frozen=True)
 class BevSpec:
-    """Place of a bird's-eye view: m/px and its middle (forward, left) of base_link, m.
+    """Place of a bird's-eye view. One that is turned by the prior's yaw (north-up) is centred.
 
-    A view that is turned by the prior's yaw (north-up) must be centred.
+    Attributes:
+        gsd: m/px.
+        center_xy: Its middle (forward, left) of base_link, m.
+        heights_m: Over the ground, of the planes that the picture is laid on, the ground (0)
+            first. What stands on the ground is smeared away from the robot there; on a plane over
+            the camera it is what hangs down to the plane that lies right. Both together tell
+            walls from paint, and where they stand. Cells of upper planes that the camera does not
+            see are 0 after normalisation; the mask is the ground's.
     """
 
     gsd: float
     center_xy: tuple[float, float]
+    heights_m: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -133,8 +143,20 @@ class InputSpec:
                 self.turned != 'view' or self.bev.center_xy == (0.0, 0.0),
                 "a bird's-eye view that is turned must be centred: bev.center_xy [0, 0]",
             )
+            heights = self.bev.heights_m
+            _require(
+                heights[:1] == (0.0,) and list(heights) == sorted(set(heights)),
+                f'bev.heights_m is {list(heights)}, expected the ground, 0, and then heights over '
+                'it, rising',
+            )
         if self.camera is not None:
             self._check_camera(self.camera)
+        planes = 1 if self.bev is None else len(self.bev.heights_m)
+        _require(
+            self.view.planes == planes and self.patch.planes == 1,
+            f'view.planes is {self.view.planes} and patch.planes {self.patch.planes}, expected '
+            f'{planes} and 1',
+        )
         for name in ('view', 'patch'):
             raster: RasterSpec = getattr(self, name)
             for side in (raster.width, raster.height):

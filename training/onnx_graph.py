@@ -67,7 +67,7 @@ def random_inputs(
         shape = (1, raster.channels, raster.height, raster.width)
         arrays[raster.name] = torch.randn(shape, generator=generator)
         if raster.with_mask:
-            arrays[raster.name][:, 3] = 1.0
+            arrays[raster.name][:, -1] = 1.0
     arrays.update(extras or {})
     if takes_yaws(model) and YAWS not in arrays:
         names = model.inputs.view.name, model.inputs.patch.name

@@ -90,15 +90,17 @@ def normalise(image: Tensor, mask: Tensor, spec: RasterSpec) -> Tensor:
     """A network's input from pictures: the same numbers as `preprocess.normalised`.
 
     Args:
-        image: (B, 3, H, W) uint8 RGB.
+        image: (B, 3, H, W) uint8 RGB; three channels for each plane of a view on several.
         mask: (B, 1, H, W), where there is content.
         spec: Of the input.
 
     Returns:
         (B, C, H, W) float32, 0 where there is no content.
     """
-    mean = torch.tensor(spec.mean, device=image.device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, device=image.device).view(1, 3, 1, 1)
+    mean, std = (
+        torch.tensor(values * spec.planes, device=image.device).view(1, -1, 1, 1)
+        for values in (spec.mean, spec.std)
+    )
     known = mask.to(torch.float32)
     scaled = (image.to(torch.float32) / 255.0 - mean) / std * known
     return torch.cat([scaled, known], dim=1) if spec.with_mask else scaled
