@@ -22,6 +22,9 @@ from geoloc_core.maps.place.records import Keyframe
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+# Beyond this a picture's features have so many points near that one product is quicker.
+_LAX_PX = 40.0
+
 
 @dataclass(frozen=True, eq=False)
 class Sight:
@@ -205,7 +208,8 @@ def correspondences(
         indices: Which of them to match.
         max_ratio: See `mutual_matches`.
         T_place_camera: (4, 4) where the view is believed to be taken; None if unknown.
-        radius_px: With such a belief, how far from its prediction a point may be seen.
+        radius_px: With such a belief, how far from its prediction a point may be seen; one so
+            wide that looking everywhere is quicker is not looked at.
     """
     usable = np.flatnonzero(np.isfinite(sight.rays[:, 2]))
     rays = sight.rays[usable]
@@ -215,7 +219,7 @@ def correspondences(
         keyframe = keyframes[k]
         seen = np.flatnonzero(keyframe.has_point)
         there = keyframe.descriptors[seen]
-        if T_place_camera is None:
+        if T_place_camera is None or radius_px > _LAX_PX:
             i, j = mutual_matches(query, there, max_ratio)
         else:
             near = _near(rays, keyframe.points[seen], T_place_camera, radius_px / sight.focal_px)
