@@ -79,7 +79,7 @@ setup(
             'onnxruntime>=1.17',
             'matplotlib>=3.5',
         ],
-        # Mapped places: solvers and an index that are taken where they are installed, else OpenCV's
+        # Mapped places: a solver and an index, taken where they are installed; else OpenCV's
         # and an exact search.
         'places': ['poselib>=2.0', 'faiss-cpu>=1.8'],
         # Learned local features; they need torch.

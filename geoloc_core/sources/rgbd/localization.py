@@ -9,11 +9,14 @@ import time
 
 import numpy as np
 
+from geoloc_core.errors import MapError
 from geoloc_core.estimation.covariance import bounded
 from geoloc_core.features.base import AbstractFeatures, AbstractGlobalDescriptor
 from geoloc_core.features.global_descriptor import restore
 from geoloc_core.features.registry import open_features
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.maps.place.checking import require_fit
 from geoloc_core.maps.place.records import PlaceMap
 from geoloc_core.sources.rgbd.checks import apart, fits, unfit, wrong_scale
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
@@ -80,6 +83,7 @@ class PlaceLocalizer:
         self._ratio = self.config.ratio(place.features)
         self._index = KeyframeIndex(place)
         self._surfaces = MapSurfaces(place)
+        self._fitting: AbstractCamera | None = None
 
     def localize(
         self,
@@ -99,7 +103,7 @@ class PlaceLocalizer:
             The pose of base_link in the map frame with its covariance, or the reason for none.
         """
         watch = _Watch()
-        problem = unfit(view)
+        problem = unfit(view) or self._misfit(view.camera)
         if problem:
             return PoseMeasurement(view.stamp_ns, Status.BAD_INPUT, (problem,))
         T_map_place = np.eye(4) if T_map_place is None else np.asarray(T_map_place, np.float64)
@@ -128,6 +132,16 @@ class PlaceLocalizer:
         return self._measure(
             view, depth if found.use_depth else None, found, notes, T_map_place, watch
         )
+
+    def _misfit(self, camera: AbstractCamera) -> str:
+        """Why pictures of a camera cannot be matched with those of the map, '' if they can."""
+        if camera != self._fitting:
+            try:
+                require_fit(self.place, camera)
+            except MapError as error:
+                return str(error)
+            self._fitting = camera
+        return ''
 
     # ---- look, match, solve ----
 

@@ -221,3 +221,15 @@ def test_settings_that_find_nothing_are_refused():
         PlaceLocalizerConfig(floor_m=0.0)
     with pytest.raises(ConfigError, match='ambiguity'):
         PlaceLocalizerConfig(ambiguity=1.5)
+
+
+def test_a_camera_that_sees_things_far_smaller_is_refused_with_the_reason(place, room):
+    localizer = localizer_of(place)
+    localizer._features.found = room.features(TRUTH)
+    view = view_at(TRUTH, None)
+    small = view.camera.resized(view.camera.width // 8, view.camera.height // 8)
+    image = np.ascontiguousarray(view.image[::8, ::8][: small.height, : small.width])
+    measured = localizer.localize(replace(view, image=image, camera=small))
+    assert measured.status is Status.BAD_INPUT
+    assert 'pixels a radian' in words(measured)
+    assert look(localizer, room, TRUTH).status is Status.OK
