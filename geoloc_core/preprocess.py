@@ -92,13 +92,15 @@ class Preprocessor:
         self.spec = spec
         self._base_height_m = base_height_m
         self._supersampling = supersampling
-        self._projector: GroundProjector | None = None
+        self._projectors: list[GroundProjector] = []
         self._level = None if spec.camera is None else level_camera(spec.camera, spec.view)
 
     def view(
         self, view: GroundView, roll: float, pitch: float, prior_yaw: float
     ) -> tuple[Image, Mask]:
         """The view as the network wants it, (H, W, 3) RGB, and where it has content (H, W).
+
+        A bird's-eye view on several planes has three channels for each.
 
         Args:
             view: What the camera saw.
@@ -120,14 +122,23 @@ class Preprocessor:
     def _bev(self, view: GroundView, roll: float, pitch: float, turn: float) -> tuple[Image, Mask]:
         bev, raster = self.spec.bev, self.spec.view
         assert bev is not None
-        projector = self._projector
-        if projector is None or projector.camera != view.camera:
+        if not self._projectors or self._projectors[0].camera != view.camera:
             grid = Grid(bev.center_xy, bev.gsd, raster.width, raster.height)
-            projector = GroundProjector(view.camera, grid, supersampling=self._supersampling)
-            self._projector = projector
+            self._projectors = [
+                GroundProjector(
+                    view.camera, grid, supersampling=self._supersampling, height_m=height
+                )
+                for height in bev.heights_m
+            ]
         pose = T_ground_camera(view.T_base_camera, roll, pitch, self._base_height_m)
-        out = projector.bev(view.image, se3.from_planar(0.0, 0.0, turn) @ pose)
-        return out.image, out.mask
+        pose = se3.from_planar(0.0, 0.0, turn) @ pose
+        ground, *above = [projector.bev(view.image, pose) for projector in self._projectors]
+        if not above:
+            return ground.image, ground.mask
+        # What becomes 0 when it is normalised.
+        neutral = np.rint(255 * np.array(raster.mean)).astype(np.uint8)
+        filled = [np.where(b.mask[..., None], b.image, neutral) for b in above]
+        return np.concatenate([ground.image, *filled], axis=-1), ground.mask
 
     def _picture(
         self, view: GroundView, roll: float, pitch: float, turn: float
@@ -242,8 +253,11 @@ def cut_patch(
 
 
 def normalised(image: Image, mask: Mask, spec: RasterSpec) -> NDArray[np.float32]:
-    """A network's input (1, C, H, W) float32 from (H, W, 3) uint8 RGB; 0 outside the mask."""
-    mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
+    """A network's input (1, C, H, W) float32 from (H, W, 3) uint8 RGB; 0 outside the mask.
+
+    Several planes have three channels each.
+    """
+    mean, std = (np.tile(np.array(v, np.float32), spec.planes) for v in (spec.mean, spec.std))
     scaled = (image.astype(np.float32) / np.float32(255.0) - mean) / std
     scaled[~mask] = 0.0
     if spec.with_mask:

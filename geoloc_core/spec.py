@@ -10,16 +10,17 @@ import json
 import math
 import re
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from geoloc_core.errors import BundleError
 
-FORMAT = 2
+FORMAT = 3
 CAMERA_KINDS = ('pinhole', 'fisheye', 'equirectangular')
 VIEW_KINDS = ('bev', 'camera')
 TURNED = ('view', 'patch', 'none')
 MEANINGS = ('log_likelihood', 'log_probability')
 _MAX_SIDE = 8192
+R = TypeVar('R')
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class RasterSpec:
         height: px.
         mean: Of R, G, B in 0..1.
         std: The same.
-        with_mask: Whether a fourth channel says where there is content (1) and where not (0).
+        with_mask: Whether a last channel says where there is content (1) and where not (0).
+        planes: Pictures one over the other, three channels each; see `BevSpec.heights_m`.
     """
 
     name: str
@@ -43,22 +45,31 @@ class RasterSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     with_mask: bool = False
+    planes: int = 1
 
     @property
     def channels(self) -> int:
-        """C: 3, or 4 with the mask."""
-        return 4 if self.with_mask else 3
+        """C: 3 a plane, and one for the mask."""
+        return 3 * self.planes + int(self.with_mask)
 
 
 @dataclass(frozen=True)
 class BevSpec:
-    """Place of a bird's-eye view: m/px and its middle (forward, left) of base_link, m.
+    """Place of a bird's-eye view. One that is turned by the prior's yaw (north-up) is centred.
 
-    A view that is turned by the prior's yaw (north-up) must be centred.
+    Attributes:
+        gsd: m/px.
+        center_xy: Its middle (forward, left) of base_link, m.
+        heights_m: Over the ground, of the planes that the picture is laid on, the ground (0)
+            first. What stands on the ground is smeared away from the robot there; on a plane over
+            the camera it is what hangs down to the plane that lies right. Both together tell
+            walls from paint, and where they stand. Cells of upper planes that the camera does not
+            see are 0 after normalisation; the mask is the ground's.
     """
 
     gsd: float
     center_xy: tuple[float, float]
+    heights_m: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True)
@@ -132,8 +143,20 @@ class InputSpec:
                 self.turned != 'view' or self.bev.center_xy == (0.0, 0.0),
                 "a bird's-eye view that is turned must be centred: bev.center_xy [0, 0]",
             )
+            heights = self.bev.heights_m
+            _require(
+                heights[:1] == (0.0,) and list(heights) == sorted(set(heights)),
+                f'bev.heights_m is {list(heights)}, expected the ground, 0, and then heights over '
+                'it, rising',
+            )
         if self.camera is not None:
             self._check_camera(self.camera)
+        planes = 1 if self.bev is None else len(self.bev.heights_m)
+        _require(
+            self.view.planes == planes and self.patch.planes == 1,
+            f'view.planes is {self.view.planes} and patch.planes {self.patch.planes}, expected '
+            f'{planes} and 1',
+        )
         for name in ('view', 'patch'):
             raster: RasterSpec = getattr(self, name)
             for side in (raster.width, raster.height):
@@ -255,16 +278,35 @@ class ModelSpec:
         if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
             # Said first: a file of another version differs in its keys as well.
             raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
-        spec = _value('model.json', data, cls)
-        assert isinstance(spec, cls)
-        return spec
+        return read_record('model.json', data, cls)
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""
-        return json.dumps(_plain(self), indent=2) + '\n'
+        return write_record(self)
 
 
 # ---- strict reading ----
+
+
+def read_record(file: str, data: Any, kind: type[R]) -> R:
+    """A dataclass from a JSON object that has exactly its fields, of exactly their kinds.
+
+    Args:
+        file: Said in errors; its own fields are named without it.
+        data: What `json.loads` gave.
+        kind: The dataclass; fields may be dataclasses, tuples, or one of these or None.
+
+    Raises:
+        BundleError: A key too many or too few, or a value of another kind.
+    """
+    made = _record(file, data, kind, prefix='')
+    assert isinstance(made, kind)
+    return made
+
+
+def write_record(record: Any) -> str:
+    """The text that `read_record` reads."""
+    return json.dumps(_plain(record), indent=2) + '\n'
 
 
 def _require(good: bool, message: str) -> None:
@@ -313,12 +355,12 @@ def _items(name: str, data: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(_value(name, item, kind) for item, kind in zip(data, kinds, strict=True))
 
 
-def _record(name: str, data: Any, kind: type) -> Any:
+def _record(name: str, data: Any, kind: type, prefix: str | None = None) -> Any:
     """A dataclass from a JSON object with exactly its fields."""
     _require(isinstance(data, dict), f'{name} must be an object, got {type(data).__name__}')
     hints = get_type_hints(kind)
     unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
     _require(not unknown, f'{name} has unknown keys {unknown}; known are {sorted(hints)}')
     _require(not missing, f'{name} lacks {missing}')
-    prefix = '' if name == 'model.json' else f'{name}.'
+    prefix = f'{name}.' if prefix is None else prefix
     return kind(**{key: _value(prefix + key, data[key], hint) for key, hint in hints.items()})

@@ -16,37 +16,60 @@ from numpy.typing import NDArray
 from geoloc_core.errors import ConfigError
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.geometry import se3
-from geoloc_core.geometry.geodesy import Datum
+from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.localizer import Localizer
 from geoloc_core.maps.opening import open_map
 from geoloc_core.maps.source import AbstractMapSource
-from geoloc_core.messages.conversions import camera_mount
+from geoloc_core.messages.conversions import camera_mount, R_BODY_OPTICAL
+from geoloc_core.messages.depth_stream import DepthSettings
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
+from geoloc_core.sources.joined import JoinedConfig, JoinedSource
 from geoloc_core.sources.matcher import AbstractMatcher, SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher
+from geoloc_core.sources.rgbd.source import RgbdSource
 
 Record = TypeVar('Record')
 Params = Mapping[str, Any]
 
 
-def build_localizer(params: Params, map_source: AbstractMapSource | None = None) -> Localizer:
+def build_localizer(
+    params: Params,
+    map_source: AbstractMapSource | None = None,
+    place: RgbdSource | None = None,
+) -> Localizer:
     """The whole main job, ready for its first sample.
 
     Args:
         params: All parameters.
         map_source: A map that is open already; None opens `map.path`.
+        place: A place map that is open already; None opens `place_map`.
 
     Raises:
         ConfigError: Settings that contradict each other.
-        MapError: The map cannot be opened.
+        MapError: A map cannot be opened.
         BundleError: The model bundle is damaged or does not fit the map.
     """
     if map_source is None:
         map_source = build_map(params)
-    source = build_source(params, map_source) if map_source is not None else None
-    return Localizer(build_config(params), source=source, map_source=map_source)
+    if place is None:
+        from geoloc_ros.place_assembly import build_place
+
+        place = build_place(params)
+    aerial = build_source(params, map_source) if map_source is not None else None
+    config = build_config(params)
+    if place is None:
+        return Localizer(config, source=aerial, map_source=map_source)
+    source = JoinedSource(place, aerial, filled(JoinedConfig(), 'place', params))
+    anchor = place.localizer.place.anchor
+    frame = None
+    if anchor is None:
+        # Its frame is not the Earth's: a datum out of the first fixes would lie anywhere in it.
+        config = replace(config, datum=replace(config.datum, wait_for_datum=True))
+    elif datum_from_parameters(params) is None:
+        frame = EnuFrame(anchor.datum)
+    return Localizer(config, source=source, map_source=map_source, frame=frame)
 
 
 def build_config(params: Params) -> LocalizerConfig:
@@ -58,7 +81,7 @@ def build_config(params: Params) -> LocalizerConfig:
     datum_from_parameters(params)  # refuses half a datum
     config = LocalizerConfig(clock_jump_s=params['time.clock_jump_s'])
     parts = {
-        f.name: _filled(getattr(config, f.name), f.name, params)
+        f.name: filled(getattr(config, f.name), f.name, params)
         for f in fields(config)
         if is_dataclass(getattr(config, f.name))
     }
@@ -81,7 +104,7 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
     Raises:
         BundleError: The model bundle is damaged or does not fit the map.
     """
-    config = _filled(CrossViewConfig(), 'source', params)
+    config = filled(CrossViewConfig(), 'source', params)
     if params['model.path']:
         bundle = load_bundle(params['model.path'])
         bundle.require_fit(map_gsd=0.0 if map_source is None else map_source.info.gsd)
@@ -89,14 +112,14 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
             bundle,
             base_height_m=params['matcher.base_height_m'],
             threads=params['model.threads'],
-            limits=_filled(SearchLimits(), 'matcher.search', params),
+            limits=filled(SearchLimits(), 'matcher.search', params),
         )
         return CrossViewSource(matcher, config)
-    classical = _filled(CorrelationConfig(), 'matcher', params)
+    classical = filled(CorrelationConfig(), 'matcher', params)
     classical = replace(
         classical,
-        search=_filled(classical.search, 'matcher.search', params),
-        features=_filled(classical.features, 'matcher.features', params),
+        search=filled(classical.search, 'matcher.search', params),
+        features=filled(classical.features, 'matcher.features', params),
     )
     return CrossViewSource(CorrelationMatcher(classical), config)
 
@@ -148,19 +171,25 @@ def antenna_from_parameters(params: Params) -> NDArray[np.float64] | None:
 def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
     """Sensor ('camera', 'antenna', 'imu') -> T_base_sensor (4, 4), for those that are given.
 
+    'depth', where it is given, is the depth camera in the colour camera, optical frames.
+
     Raises:
         ConfigError: Half of a mount is given.
     """
     mounts = {}
-    xyz, rpy = params['frames.camera_xyz'], params['frames.camera_rpy']
-    missing = np.isnan([*xyz, *rpy])
-    if not missing.any():
-        mounts['camera'] = camera_mount(xyz, rpy)
-    elif not missing.all():
-        raise ConfigError(
-            f'frames.camera_xyz is {list(xyz)}, frames.camera_rpy is {list(rpy)}: give both '
-            'wholly, or none'
-        )
+    for sensor in ('camera', 'depth'):
+        xyz, rpy = params[f'frames.{sensor}_xyz'], params[f'frames.{sensor}_rpy']
+        missing = np.isnan([*xyz, *rpy])
+        if not missing.any():
+            mounts[sensor] = camera_mount(xyz, rpy)
+        elif not missing.all():
+            raise ConfigError(
+                f'frames.{sensor}_xyz is {list(xyz)}, frames.{sensor}_rpy is {list(rpy)}: give '
+                'both wholly, or none'
+            )
+    if 'depth' in mounts:
+        # It is given in the colour camera's body axes, as the cameras' frames are in base_link.
+        mounts['depth'] = se3.make(R_BODY_OPTICAL.T, np.zeros(3)) @ mounts['depth']
     antenna = antenna_from_parameters(params)
     if antenna is not None:
         mounts['antenna'] = se3.make(np.eye(3), antenna)
@@ -170,7 +199,12 @@ def mounts_from_parameters(params: Params) -> dict[str, NDArray[np.float64]]:
     return mounts
 
 
-def _filled(record: Record, prefix: str, params: Params) -> Record:
+def depth_settings(params: Params) -> DepthSettings:
+    """How depth joins the images."""
+    return filled(DepthSettings(), 'depth', params)
+
+
+def filled(record: Record, prefix: str, params: Params) -> Record:
     """A settings record with the parameters `prefix`.* put in."""
     values = {}
     for f in fields(record):  # type: ignore[arg-type]

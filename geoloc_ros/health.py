@@ -27,9 +27,10 @@ def health(
     return [
         _localization(session, estimate),
         *_inputs(session),
+        *_depth(session),
         _processing(session),
         _transforms(session, other_authorities),
-        _map(session),
+        *_maps(session),
     ]
 
 
@@ -66,6 +67,21 @@ def _inputs(session: 'Session') -> list[DiagnosticStatus]:
     return statuses
 
 
+def _depth(session: 'Session') -> list[DiagnosticStatus]:
+    """Whether images are worked on with depth or alone, and why."""
+    depth = session.depth
+    if depth is None:
+        return []
+    values: dict[str, Any] = {f'images_{name}': n for name, n in sorted(depth.counts.items())}
+    last = depth.last
+    if last is None:
+        return [diagnostic_status('geoloc: depth', OK, 'no image has asked for it yet', values)]
+    if last.depth is None:
+        return [diagnostic_status('geoloc: depth', WARN, f'colour alone: {last.note}', values)]
+    values['coverage'] = last.coverage
+    return [diagnostic_status('geoloc: depth', OK, 'used', values)]
+
+
 def _processing(session: 'Session') -> DiagnosticStatus:
     counts = dict(session.frame_counts)
     failed = sum(counts.get(name, 0) for name in ('INTERNAL_ERROR', 'samples_failed'))
@@ -83,6 +99,20 @@ def _transforms(session: 'Session', other_authorities: int) -> DiagnosticStatus:
         text = 'somebody else publishes map -> odom too'
         return diagnostic_status('geoloc: transforms', WARN, text, values)
     return diagnostic_status('geoloc: transforms', OK, session.outputs.tf_state, values)
+
+
+def _maps(session: 'Session') -> list[DiagnosticStatus]:
+    if session.place is None:
+        return [_map(session)]
+    place = session.place.localizer.place
+    values: dict[str, Any] = {
+        'name': place.name,
+        'keyframes': len(place.keyframes),
+        'features': place.features,
+        'frame': 'its own' if place.anchor is None else 'the Earth',
+    }
+    found = [diagnostic_status('geoloc: place map', OK, 'open', values)]
+    return [*found, _map(session)] if session.map_source is not None else found
 
 
 def _map(session: 'Session') -> DiagnosticStatus:

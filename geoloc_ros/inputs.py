@@ -18,6 +18,7 @@ TOPICS = {
     'image': True,
     'camera_info': True,
     'depth/image': False,
+    'depth/camera_info': False,
     'fix': False,
     'odom': False,
     'imu': False,

@@ -129,6 +129,8 @@ class Outputs:
         values: dict[str, Any] = {'status': report.status, 'reasons': text}
         if report.estimate is not None:
             values['estimate_status'] = report.estimate.status.name
+        if report.depth != 'off':
+            values['depth'] = report.depth
         values |= report.timings_ms
         status = messages.diagnostic_status('geoloc: frame', level, meaning, values)
         self._status.publish(messages.diagnostic_array([status], report.stamp_ns))

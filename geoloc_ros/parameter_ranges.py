@@ -1,272 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `parameters.py` declares: the node's own parameters, and ranges of the core's settings.
+"""Ranges of the core's settings, for `parameters.py`.
 
-Data only. A setting of the core appears here with its range alone: its default and its text stand
-in the core's record.
+Data only. Default and text of a setting stand in the core's record.
 """
 
 import math
 from typing import Any
 
 from geoloc_core.estimation.config import LocalizerConfig
+from geoloc_core.messages.depth_stream import DepthSettings, REGISTERED_BY
 from geoloc_core.sources.correlation_matcher import CorrelationConfig
 from geoloc_core.sources.cross_view import CrossViewConfig
 from geoloc_core.sources.features import FeatureConfig
+from geoloc_core.sources.joined import JoinedConfig
 from geoloc_core.sources.matcher import SearchLimits
-
-NAN = math.nan
-NOT_GIVEN = [NAN, NAN, NAN]
-
-
-def _p(name: str, type_: str, default: Any, text: str, **limits: Any) -> dict[str, Any]:
-    return {'name': name, 'type': type_, 'default': default, 'text': text, **limits}
-
-
-NODE_PARAMETERS: list[dict[str, Any]] = [
-    _p(
-        'autostart',
-        'bool',
-        False,
-        'Configure and activate at start, for `ros2 run`; leave false where a launch file or a '
-        'lifecycle manager does it.',
-    ),
-    _p('frames.map', 'string', 'map', 'Local east-north-up frame at the datum (REP-105).'),
-    _p('frames.odom', 'string', 'odom', 'Continuous frame of the odometry.'),
-    _p('frames.base', 'string', 'base_link', 'The robot: x forward, y left, z up.'),
-    _p(
-        'frames.camera_xyz',
-        'double_array',
-        NOT_GIVEN,
-        'Camera in the base frame, m. Used where /tf_static does not tell it.',
-        low=-100,
-        high=100,
-    ),
-    _p(
-        'frames.camera_rpy',
-        'double_array',
-        NOT_GIVEN,
-        'Roll, pitch, yaw of the camera body (x forward, y left, z up, not the optical axes) in '
-        'the base frame, rad; 0 0 0 looks straight ahead, positive pitch looks down, positive yaw '
-        'looks left. Used where /tf_static does not tell it.',
-        low=-6.2832,
-        high=6.2832,
-    ),
-    _p(
-        'frames.antenna_xyz',
-        'double_array',
-        NOT_GIVEN,
-        'GNSS antenna in the base frame, m. Used where /tf_static does not tell it.',
-        low=-100,
-        high=100,
-    ),
-    _p(
-        'frames.imu_rpy',
-        'double_array',
-        NOT_GIVEN,
-        'Roll, pitch, yaw of the IMU in the base frame, rad. Used where /tf_static does not tell '
-        'it.',
-        low=-6.2832,
-        high=6.2832,
-    ),
-    _p(
-        'image.transport',
-        'string',
-        'raw',
-        'Which topic to subscribe: image, or image/compressed (JPEG, PNG).',
-        choices=('raw', 'compressed'),
-    ),
-    _p(
-        'image.rectified',
-        'bool',
-        False,
-        'The images are rectified ones: use P of camera_info and no distortion.',
-    ),
-    _p(
-        'image.use_cv_bridge',
-        'bool',
-        True,
-        'Let cv_bridge decode plain encodings where it is installed.',
-    ),
-    _p('depth.enabled', 'bool', False, 'Subscribe depth/image, registered to the camera.'),
-    _p(
-        'depth.transport',
-        'string',
-        'raw',
-        'Which topic to subscribe: depth/image, or depth/image/compressedDepth.',
-        choices=('raw', 'compressed'),
-    ),
-    _p(
-        'depth.slop_s',
-        'double',
-        0.02,
-        'Largest difference between the stamps of an image and its depth, s.',
-        low=0,
-        high=1,
-    ),
-    _p('depth.wait_s', 'double', 0.05, 'How long an image waits for its depth, s.', low=0, high=1),
-    _p(
-        'heading.convention',
-        'string',
-        'enu_yaw',
-        'Angle about z in `heading`: enu_yaw is 0 = east, counter-clockwise (REP-103); '
-        'ned_heading is the compass angle, 0 = north, clockwise.',
-        choices=('enu_yaw', 'ned_heading'),
-    ),
-    _p(
-        'heading.offset_deg',
-        'double',
-        0.0,
-        'Angle of the device minus that of the robot, counter-clockwise, degrees.',
-        low=-360,
-        high=360,
-    ),
-    _p('heading.std_deg', 'double', 3.0, 'Its standard deviation, degrees.', low=0.01, high=180),
-    _p(
-        'fix.default_std_m',
-        'double',
-        5.0,
-        'Horizontal standard deviation of a fix that gives none (type 0 or zeros), m; twice that '
-        'vertically.',
-        low=0.01,
-        high=1000,
-    ),
-    _p(
-        'initial_pose.default_std_m',
-        'double',
-        2.0,
-        'Standard deviation of axes for which initialpose gives none, m.',
-        low=0.01,
-        high=1000,
-    ),
-    _p(
-        'initial_pose.default_std_deg',
-        'double',
-        10.0,
-        'Standard deviation of angles for which initialpose gives none, degrees.',
-        low=0.01,
-        high=180,
-    ),
-    _p(
-        'time.max_ahead_s',
-        'double',
-        1.0,
-        'Stamps further ahead of ROS time than this are refused, s.',
-        low=0.01,
-        high=3600,
-    ),
-    _p(
-        'time.max_extrapolation_s',
-        'double',
-        1.0,
-        'Longest time that ~/odometry and the transform are carried beyond the newest input, s.',
-        low=0,
-        high=10,
-    ),
-    _p(
-        'map.path',
-        'string',
-        '',
-        'Aerial map: a GeoTIFF, an MBTiles file, a folder of tiles, or a template with {z} {x} '
-        '{y}. Empty: no map, images are refused with NO_MAP.',
-    ),
-    _p('map.attribution', 'string', '', 'Who must be named where the map is shown.'),
-    _p('map.cache_dir', 'string', '', 'Where downloaded tiles are kept; empty: the user cache.'),
-    _p('map.cache_size_mb', 'double', 1024.0, 'Limit of that cache, MiB.', low=1, high=1e7),
-    _p(
-        'map.cache_days',
-        'double',
-        30.0,
-        'Tiles older than this are fetched anew, days.',
-        low=0,
-        high=36500,
-    ),
-    _p('map.min_zoom', 'integer', 0, 'For a URL: coarsest zoom the server has.', low=0, high=24),
-    _p('map.max_zoom', 'integer', 19, 'For a URL: finest zoom the server has.', low=0, high=24),
-    _p(
-        'map.tile_px',
-        'integer',
-        0,
-        'For a URL: side of its tiles, px; 0: 512 if it says @2x, else 256.',
-        low=0,
-        high=4096,
-    ),
-    _p(
-        'map.timeout_s',
-        'double',
-        5.0,
-        'For a URL: longest wait for one answer, s.',
-        low=0.1,
-        high=120,
-    ),
-    _p(
-        'map.crs',
-        'string',
-        '',
-        'For a GeoTIFF: reference system to use instead of the one it states; empty: as stated.',
-    ),
-    _p(
-        'map.memory_mb',
-        'double',
-        256.0,
-        'Memory for decoded blocks of the map, MiB.',
-        low=1,
-        high=65536,
-    ),
-    _p(
-        'model.path',
-        'string',
-        '',
-        'Folder of a model bundle (model.onnx, model.json); empty: the classical matcher.',
-    ),
-    _p(
-        'model.threads',
-        'integer',
-        2,
-        'Threads of one inference; leave a core to the rest of the robot.',
-        low=1,
-        high=64,
-    ),
-    _p(
-        'output.odometry_rate_hz',
-        'double',
-        20.0,
-        'Rate of ~/odometry, ~/map_to_odom and /tf, Hz.',
-        low=0.1,
-        high=200,
-    ),
-    _p(
-        'output.publish_tf',
-        'bool',
-        True,
-        'Publish map -> odom on /tf (needs tf2_msgs; ~/map_to_odom is published in any case).',
-    ),
-    _p('output.require_tf', 'bool', False, 'Refuse to configure where tf2_msgs is not installed.'),
-    _p(
-        'output.tf_tolerance_s',
-        'double',
-        0.1,
-        'The transform on /tf is stamped this far ahead, so that listeners need not wait, s.',
-        low=0,
-        high=5,
-    ),
-    _p(
-        'output.path_step_m',
-        'double',
-        0.5,
-        'Distance between poses of ~/path, m.',
-        low=0.01,
-        high=1000,
-    ),
-    _p('output.path_length', 'integer', 4000, 'Poses kept in ~/path.', low=1, high=1000000),
-    _p(
-        'output.match_image_rate_hz',
-        'double',
-        5.0,
-        'Highest rate of ~/match_image, drawn only while somebody listens, Hz.',
-        low=0.01,
-        high=100,
-    ),
-]
+from geoloc_core.sources.pose_regressor import PoseRegressorConfig
+from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 
 _STD = {'low': 0.0, 'high': 1000.0}
 _POSITIVE = {'low': 1e-6, 'high': 1e6}
@@ -317,6 +66,8 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'std_accel': _STD,
             'std_yaw_rate': _STD,
             'std_across': _STD,
+            'std_vertical': _STD,
+            'std_tilt_rate': _STD,
             'std_broken_speed': _STD,
             'std_broken_yaw': _STD,
         },
@@ -444,6 +195,52 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'noise_floor': _STD,
             'clip': _POSITIVE,
             'gradient_gain': _STD,
+        },
+    ),
+    (
+        'depth',
+        DepthSettings(),
+        {
+            'slop_s': {'low': 0.0, 'high': 1.0},
+            'wait_s': {'low': 0.0, 'high': 1.0},
+            'unit_m': {'low': 1e-5, 'high': 1.0},
+            'min_coverage': _FRACTION,
+            'registered_by': {'choices': REGISTERED_BY},
+            'rectified': _ANY,
+        },
+    ),
+    ('place', JoinedConfig(), {'reach_m': _POSITIVE}),
+    (
+        'place',
+        PlaceLocalizerConfig(),
+        {
+            'max_features': {'low': 50, 'high': 20000},
+            'candidates': {'low': 1, 'high': 1000},
+            'track_candidates': {'low': 1, 'high': 1000},
+            'min_inliers': {'low': 6, 'high': 10000},
+            'ambiguity': {'low': 0.01, 'high': 1.0},
+            'track_std_m': _POSITIVE,
+            'track_std_deg': {'low': 0.01, 'high': 180.0},
+            'min_on_surface': {'low': 0.001, 'high': 1.0},
+            'max_scale_error': {'low': 0.001, 'high': 1.0},
+            'max_std_m': _POSITIVE,
+            'max_std_deg': {'low': 0.01, 'high': 180.0},
+            'cov_factor': {'low': 0.01, 'high': 1e4},
+            'cov_factor_colour': {'low': 0.01, 'high': 1e4},
+            'floor_m': _POSITIVE,
+            'floor_deg': {'low': 1e-3, 'high': 90.0},
+            'floor_colour_m': _POSITIVE,
+            'floor_colour_deg': {'low': 1e-3, 'high': 90.0},
+        },
+    ),
+    (
+        'regressor',
+        PoseRegressorConfig(),
+        {
+            'max_std_m': _POSITIVE,
+            'floor_position_m': _POSITIVE,
+            'floor_rotation': {'low': 1e-6, 'high': math.pi},
+            'threads': {'low': 1, 'high': 64},
         },
     ),
     ('time', _DEFAULTS, {'clock_jump_s': {'low': 0.1, 'high': 3600.0}}),

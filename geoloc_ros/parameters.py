@@ -18,7 +18,8 @@ from typing import Any
 import yaml
 
 from geoloc_core.errors import ConfigError
-from geoloc_ros.parameter_ranges import ESTIMATOR_SETTINGS, NODE_PARAMETERS
+from geoloc_ros.node_parameters import NODE_PARAMETERS
+from geoloc_ros.parameter_ranges import ESTIMATOR_SETTINGS
 
 TYPES = ('bool', 'integer', 'double', 'string', 'double_array')
 
@@ -255,7 +256,8 @@ def _groups() -> dict[str, list[Parameter]]:
     return groups
 
 
-def _yaml_value(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """A parameter's value as YAML that ROS reads as the same type."""
     if isinstance(value, bool):
         return 'true' if value else 'false'
     if isinstance(value, float):
@@ -265,7 +267,7 @@ def _yaml_value(value: Any) -> str:
             text = text.replace('e', '.0e')
         return '.nan' if math.isnan(value) else text
     if isinstance(value, list):
-        return '[' + ', '.join(_yaml_value(v) for v in value) + ']'
+        return '[' + ', '.join(yaml_value(v) for v in value) + ']'
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
@@ -288,7 +290,7 @@ def yaml_text() -> str:
             note = f' [{p.range_text}]' if p.range_text else ''
             lines += [f'{indent}# {line}' for line in _wrapped(p.text + note, 92)]
             key = p.name.split('.', 1)[-1]
-            lines.append(f'{indent}{key}: {_yaml_value(p.default)}')
+            lines.append(f'{indent}{key}: {yaml_value(p.default)}')
     return '\n'.join(lines) + '\n'
 
 
@@ -308,7 +310,7 @@ def markdown_table() -> str:
     for group, members in _groups().items():
         lines += [f'**{group}**', '', '| parameter | type | default | range | |', '|-|-|-|-|-|']
         for p in members:
-            default = _yaml_value(p.default)
+            default = yaml_value(p.default)
             lines.append(
                 f'| `{p.name}` | {p.type.replace("_", " ")} | `{default}` | {p.range_text} '
                 f'| {p.text.replace("|", BAR)} |'

@@ -20,6 +20,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
 
 from geoloc_core.errors import ConfigError, GeolocError
+from geoloc_core.messages.camera_feed import CameraFeed
+from geoloc_core.messages.depth_stream import DepthStream
 from geoloc_core.messages.transform_buffer import Mounts, TransformBuffer
 from geoloc_core.types import Status
 from geoloc_ros import assembly
@@ -28,6 +30,7 @@ from geoloc_ros.frames import FramePipeline, FrameReport, INTERNAL_ERROR
 from geoloc_ros.health import health
 from geoloc_ros.inputs import SensorInputs, StampGuard, TOPICS
 from geoloc_ros.outputs import Outputs
+from geoloc_ros.place_assembly import build_place
 from geoloc_ros.transforms import tf_message_type
 from geoloc_ros.worker import LatestWorker, OrderedWorker
 
@@ -71,6 +74,7 @@ class Session:
             topic: InputMonitor(topic, expected, topic != 'initialpose')
             for topic, expected in TOPICS.items()
         }
+        self.monitors['depth/image'].expected = params['depth.enabled']
         self.durations = Durations()
         self.frame_counts: dict[str, int] = {}
         self.last_report: FrameReport | None = None
@@ -83,19 +87,22 @@ class Session:
         self._buffer = buffer
         self.map_source = assembly.build_map(params)
         try:
-            self.localizer = assembly.build_localizer(params, self.map_source)
+            self.place = build_place(params)
+            self.localizer = assembly.build_localizer(params, self.map_source, self.place)
         except GeolocError:
             self._close_map()
             raise
-        if self.map_source is None:
-            self._log.warning('map.path is not set: images cannot be matched')
+        if self.map_source is None and self.place is None:
+            self._log.warning('neither map.path nor place_map is set: images cannot be matched')
         self._resets = 0
         self._started = 0.0
         self._guard = StampGuard(self.now_ns, params['time.max_ahead_s'])
         self._sensors = SensorInputs(
             params, self.localizer, mounts, self._guard, self.monitors, self.complaints
         )
-        self._pipeline = FramePipeline(params, self.localizer, mounts, self._guard)
+        self._pipeline = FramePipeline(
+            params, self.localizer, mounts, self._guard, partial(self.complaints.add, 'depth')
+        )
         self.outputs = Outputs(node, params)
         self._samples: OrderedWorker | None = None
         self._frames: LatestWorker[tuple[Any, float]] | None = None
@@ -180,6 +187,9 @@ class Session:
             topic = 'depth/image/compressedDepth' if compressed else 'depth/image'
             kind = CompressedImage if compressed else Image
             yield self._subscription(kind, topic, self._on_depth, IMAGE_QOS)
+            yield self._subscription(
+                CameraInfo, 'depth/camera_info', self._on_depth_info, IMAGE_QOS
+            )
         for topic, kind, use, qos in (
             ('fix', NavSatFix, self._sensors.fix, SAMPLE_QOS),
             ('odom', Odometry, self._sensors.odom, SAMPLE_QOS),
@@ -220,21 +230,33 @@ class Session:
         self._frames.submit((message, time.perf_counter()))
 
     def _on_camera_info(self, message: Any) -> None:
+        self._take_info('camera_info', self._pipeline.camera_info, message)
+
+    def _on_depth_info(self, message: Any) -> None:
+        assert self._pipeline.depth is not None
+        self._take_info('depth/camera_info', self._pipeline.depth.info, message)
+
+    def _take_info(self, topic: str, feed: CameraFeed, message: Any) -> None:
         if self._frames is None:
             return
-        self.monitors['camera_info'].arrived()
-        error = self._pipeline.camera_info(message)
+        self.monitors[topic].arrived()
+        error = feed.take(message)
         if error is not None:
-            self.monitors['camera_info'].refuse(Status.BAD_INPUT.name, str(error))
-            self.complaints.add('camera_info', str(error))
+            self.monitors[topic].refuse(Status.BAD_INPUT.name, str(error))
+            self.complaints.add(topic, str(error))
+
+    @property
+    def depth(self) -> DepthStream | None:
+        """What becomes of depth images; None where they are not wanted."""
+        return self._pipeline.depth
 
     def _on_depth(self, message: Any) -> None:
-        if self._frames is None:
+        if self._frames is None or self._pipeline.depth is None:
             return
         monitor = self.monitors['depth/image']
         monitor.arrived()
         try:
-            self._pipeline.depth(message)
+            self._pipeline.depth.add(message)
         except GeolocError as error:
             monitor.refuse(Status.BAD_INPUT.name, str(error))
             self.complaints.add('depth/image', str(error))

@@ -25,6 +25,7 @@ TOPICS = {
     'image': 'image',
     'camera_info': 'camera_info',
     'depth': 'depth/image',
+    'depth_info': 'depth/camera_info',
     'fix': 'fix',
     'odom': 'odom',
     'imu': 'imu',

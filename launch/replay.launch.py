@@ -27,6 +27,8 @@ from launch import LaunchDescription
 BAG_TOPICS = {
     'image': '/camera/image_raw',
     'camera_info': '/camera/camera_info',
+    'depth': '/camera/depth/image',
+    'depth_info': '/camera/depth/camera_info',
     'fix': '/gnss/fix',
     'odom': '/odom',
     'imu': '/imu/data',

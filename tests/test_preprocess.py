@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
@@ -208,3 +209,47 @@ def test_numbers_that_a_network_is_fed():
     np.testing.assert_array_equal(fed[0, :, 1, 2], 0)
     plain = normalised(image, mask, replace(spec, with_mask=False))
     np.testing.assert_array_equal(plain, fed[:, :3])
+
+
+# ---- planes over the ground ----
+
+
+def on_planes(heights, camera_kinds=('equirectangular', 'pinhole')):
+    bev = BevSpec(0.25, (0.0, 0.0), heights)
+    raster = RasterSpec('view', 40, 40, MEAN, STD, with_mask=True, planes=len(heights))
+    return replace(inputs('view'), view_kind='bev', camera=None, bev=bev, view=raster)
+
+
+def test_a_plane_over_the_robot_follows_the_ground_in_the_channels():
+    spec = on_planes((0.0, 4.0))
+    # 2.5 m over the camera and 2.5 m ahead of a robot that looks north.
+    image, mask = Preprocessor(spec).view(beacon((1, 0, 1)), 0.0, 0.0, math.pi / 2)
+    assert image.shape == (40, 40, 6) and mask.shape == (40, 40)
+    bright = (image[..., 3:] > 200).all(axis=-1)
+    v, u = np.nonzero(bright)
+    np.testing.assert_allclose((u.mean(), v.mean()), (19.5, 19.5 - 2.5 / 0.25), atol=0.7)
+    assert not (image[..., :3] > 200).any()
+
+
+def test_what_is_not_seen_over_the_robot_is_nothing_to_a_network():
+    spec = on_planes((0.0, 4.0))
+    camera = PinholeCamera(60, 40, 30.0, 30.0, 29.5, 19.5)
+    down = se3.rotation_from_rpy(0.0, 0.9, 0.0) @ R_BASE_OPTICAL
+    view = GroundView(0, np.full((40, 60, 3), 250, np.uint8), camera, mounted(down))
+    image, mask = Preprocessor(spec).view(view, 0.0, 0.0, math.pi / 2)
+    fed = normalised(image, mask, spec.view)
+    assert fed.shape == (1, 7, 40, 40) and mask.any()
+    np.testing.assert_allclose(fed[0, 3:6], 0.0, atol=0.02)
+    assert (fed[0, :3][:, mask] > 1).all()
+    np.testing.assert_array_equal(fed[0, 6], mask)
+
+
+@pytest.mark.parametrize('heights', [(), (1.0,), (0.0, 4.0, 2.0), (0.0, 0.0)])
+def test_planes_begin_with_the_ground_and_rise(heights):
+    with pytest.raises(BundleError, match='heights_m'):
+        on_planes(heights)
+
+
+def test_a_view_has_room_for_its_planes():
+    with pytest.raises(BundleError, match='planes'):
+        replace(on_planes((0.0, 4.0)), view=RasterSpec('view', 40, 40, MEAN, STD))

@@ -8,7 +8,6 @@ Networks", ICML 2017, for volumes of poses).
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 import math
 from pathlib import Path
 import sys
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import negative_log_likelihood
+from training.calibration_fit import Fit, fit_scalars
 from training.objectives.base import run_model
 
-_MAX_ITERATIONS = 30
 TEXT = """Fits the calibration of trained WEIGHTS (temperatures, widths) on the validation split of
 their run's settings, so that covariances and likelihoods can be believed. Training ends with this;
 the command does it again, on other data or on weights that were trained on other data.
@@ -30,40 +29,6 @@ examples:
   python -m training.calibrate out/train/ccvpe/model.safetensors
   python -m training.calibrate model.safetensors --config config/train/ccvpe.yaml --data DIR \\
       --set data.options.protocol='same-area aligned' --out aligned.safetensors"""
-
-# Weight of (scalar - its start)^2, nats: holds what the data say nothing about, such as the width
-# of a yaw that is always right.
-_PRIOR = 1e-3
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What calibration did.
-
-    Attributes:
-        samples: It was fitted on.
-        before: Mean negative log-likelihood with the scalars as they were, nats.
-        after: With the fitted ones.
-        scalars: Name -> (before, after).
-    """
-
-    samples: int
-    before: float
-    after: float
-    scalars: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-
-    @property
-    def text(self) -> str:
-        """One line for people."""
-        if not self.scalars:
-            return 'calibration: this network has nothing to calibrate'
-        changes = ', '.join(
-            f'{n} {_shown(a)} -> {_shown(b)}' for n, (a, b) in self.scalars.items()
-        )
-        return (
-            f'calibration on {self.samples} validation samples: nll {self.before:.4f} -> '
-            f'{self.after:.4f} ({changes})'
-        )
 
 
 def fit_calibration(
@@ -93,45 +58,11 @@ def fit_calibration(
     if not scalars or not samples:
         before = _mean(model, stored, device) if samples else math.nan
         return Fit(samples, before, before)
-    start = {name: p.detach().clone() for name, p in scalars.items()}
-    learning = {id(p): p.requires_grad for p in model.parameters()}
-    model.requires_grad_(False)
-    for p in scalars.values():
-        p.requires_grad_(True)
-    optimizer = torch.optim.LBFGS(
-        list(scalars.values()),
-        max_iter=_MAX_ITERATIONS,
-        # Nats; a finer answer would be about these samples only.
-        tolerance_grad=1e-4,
-        tolerance_change=1e-5,
-        line_search_fn='strong_wolfe',
+    return fit_scalars(
+        model,
+        lambda: (_losses(model, outputs, truth, device) for outputs, truth in stored),
+        samples,
     )
-    before = _mean(model, stored, device)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        held = sum(((p - start[n]) ** 2).sum() for n, p in scalars.items())
-        total = torch.as_tensor(held * _PRIOR)
-        total.backward()
-        total = total.detach()
-        for outputs, truth in stored:
-            nll = _losses(model, outputs, truth, device).sum() / samples
-            # Batch by batch, so that one batch's graph is in memory at a time.
-            nll.backward()
-            total = total + nll.detach()
-        return total
-
-    optimizer.step(closure)
-    after = _mean(model, stored, device)
-    with torch.no_grad():
-        if not after < before:
-            for name, p in scalars.items():
-                p.copy_(start[name])
-            after = before
-    for p in model.parameters():
-        p.requires_grad_(learning[id(p)])
-    changes = {n: (start[n].tolist(), p.detach().tolist()) for n, p in scalars.items()}
-    return Fit(samples, before, after, changes)
 
 
 class _Watched(dict):
@@ -203,10 +134,6 @@ def _mean(
     return float(torch.cat([_losses(model, o, t, device) for o, t in stored]).mean())
 
 
-def _shown(value: Any) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
@@ -244,6 +171,7 @@ def _calibrated(args: argparse.Namespace) -> Fit:
     """Reads, fits and writes what the command line names."""
     from geoloc_core.errors import ConfigError
     from geoloc_core.models.weights import load_weights, read_header, save_weights
+    from training.families.registry import family_of
     from training.loop.data import validation_batches, Wanted
     from training.loop.settings import read_config
 
@@ -258,9 +186,11 @@ def _calibrated(args: argparse.Namespace) -> Fit:
     batches = validation_batches(
         config.data, Wanted(model), config.batch_size, root=args.data, mixed=True
     )
-    fit = fit_calibration(model, batches, device, max_samples=args.samples)
+    fit = family_of(model).fit(model, batches, device, args.samples)
     if not fit.samples:
-        raise ConfigError('data.validation: not one sample could be read')
+        raise ConfigError(
+            'data.validation: not one sample could be read, or nothing is to be calibrated'
+        )
     save_weights(args.out or args.weights, model, {**facts, 'nll': fit.after})
     return fit
 

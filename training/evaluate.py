@@ -15,8 +15,9 @@ be believed. What the network may know beforehand is the protocol:
 
 {protocols}
 
-A network whose settings cover a smaller range of yaws than the protocol draws is refused. Draws
-are the same in every evaluation (--draws). With 2 degrees of freedom (x, y) the yaw is given; with
+A network whose settings cover a smaller range of yaws than the protocol draws is refused; one
+that covers a larger one has its belief conditioned on the protocol's. Draws are the same in every
+evaluation (--draws). With 2 degrees of freedom (x, y) the yaw is given; with
 3 it is asked for as well, and no sample is left out of any figure.
 
 Written to --out: figures.json, figures.csv, table.md (published figures beside, marked), a CSV of

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from geoloc_core.models.base import CrossViewModel
+    from geoloc_core.models.descriptor import DescriptorModel
+    from geoloc_core.models.pose_model import PoseModel
 
 TEXT = """Turns trained weights into a bundle: model.onnx, the network with its calibration, and
 model.json, which says what it must be fed, what it answers and the sha256 of the first. geoloc's
@@ -46,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument('weights', type=Path, help='folder of a run, or weights (.safetensors)')
     made.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to make')
     made.add_argument('--overwrite', action='store_true', help='replace the bundle in --out')
+    made.add_argument(
+        '--place', metavar='NAME', help='that a pose network learned (the name of its data folder)'
+    )
     made.add_argument(
         '--licence', default='Apache-2.0', metavar='SPDX', help='of the weights (Apache-2.0)'
     )
@@ -97,6 +102,10 @@ def _export(args: argparse.Namespace) -> str:
     require_place(args.out, args.overwrite)
     file = weights_path(args.weights)
     model = load_weights(file)
+    if model.FAMILY == 'camera_pose':
+        return _export_pose(args, file, model)
+    if model.FAMILY == 'descriptor':
+        return _export_descriptor(args, file, model)
     tolerances = Tolerances(args.tolerance, args.tolerance_probability)
     bundle, parity = make_bundle(model, _samples(args, file, model), args.licence, tolerances)
     write_bundle(bundle, args.out)
@@ -110,6 +119,60 @@ def _export(args: argparse.Namespace) -> str:
             f'{out.height} cells of {out.gsd:.4g} m',
             f'  {parity}',
         )
+    )
+
+
+def _export_pose(args: argparse.Namespace, file: Path, model: 'PoseModel') -> str:
+    """The same for a network that answers with the pose of a camera."""
+    from geoloc_core.errors import ConfigError
+    from geoloc_core.models.base import parameter_count
+    from training.loop.settings import read_config
+    from training.pose_exporting import from_run, make_pose_bundle, noise, write_pose_bundle
+
+    config, place = file.with_name('config.yaml'), args.place
+    if args.data is not None or (not args.noise and not config.is_file()):
+        raise ConfigError(
+            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
+            'the weights in the folder of their run'
+        )
+    if place is None and config.is_file():
+        place = Path(read_config(config).data.root or '').name
+    if not place:
+        raise ConfigError('--place: say the name of the place that the network learned')
+    samples = noise(model, args.samples) if args.noise else from_run(model, config, args.samples)
+    bundle, parity = make_pose_bundle(model, samples, place, args.licence)
+    write_pose_bundle(bundle, args.out)
+    return (
+        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
+        f'{len(bundle.weights) / 1e6:.1f} MB\n'
+        f'  answers with a pose in {place!r} from {" or ".join(model.inputs.uses)}\n  {parity}'
+    )
+
+
+def _export_descriptor(args: argparse.Namespace, file: Path, model: 'DescriptorModel') -> str:
+    """The same for a network that describes pictures."""
+    from geoloc_core.errors import ConfigError
+    from geoloc_core.models.base import parameter_count
+    from training.descriptor_exporting import (
+        from_run,
+        make_descriptor_bundle,
+        noise,
+        write_descriptor_bundle,
+    )
+
+    config = file.with_name('config.yaml')
+    if args.data is not None or (not args.noise and not config.is_file()):
+        raise ConfigError(
+            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
+            'the weights in the folder of their run'
+        )
+    pictures = noise(model, args.samples) if args.noise else from_run(model, config, args.samples)
+    bundle, parity = make_descriptor_bundle(model, pictures, args.licence, args.tolerance)
+    write_descriptor_bundle(bundle, args.out)
+    return (
+        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
+        f'{len(bundle.weights) / 1e6:.1f} MB\n'
+        f'  describes a picture by {model.size} numbers\n  {parity}'
     )
 
 

@@ -16,7 +16,9 @@ from geoloc_core.errors import BundleError, ConfigError, DataError
 from geoloc_core.models.base import CrossViewModel, normalise
 from geoloc_core.models.belief import evenly_spaced_yaws
 from geoloc_core.runtime.bundle import load_bundle, ModelBundle, SPEC, WEIGHTS
+from geoloc_core.runtime.descriptor_bundle import SPEC as DESCRIPTOR_SPEC
 from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.runtime.pose_bundle import SPEC as POSE_SPEC
 from geoloc_core.spec import FORMAT, ModelSpec, OutputSpec
 from training.onnx_graph import (
     eager_logits,
@@ -31,6 +33,8 @@ from training.onnx_graph import (
     YAWS,
 )
 
+# What a folder of a bundle may hold, of whatever family.
+_OF_BUNDLES = (WEIGHTS, SPEC, POSE_SPEC, DESCRIPTOR_SPEC)
 # Bins that a graph which takes them was not traced with.
 _OTHER_YAWS = (7, 17.0)
 
@@ -250,7 +254,7 @@ def require_place(folder: Path, overwrite: bool) -> None:
         raise ConfigError(f'--out {folder}: is a file, expected a folder to make')
     if not folder.is_dir():
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name not in (WEIGHTS, SPEC))
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _OF_BUNDLES)
     if others:
         raise ConfigError(f'--out {folder}: holds {others[0]!r} and is no bundle: name another')
     if not overwrite and any(folder.iterdir()):
@@ -268,12 +272,25 @@ def write_bundle(bundle: ModelBundle, folder: Path) -> ModelBundle:
         OSError: The disk is full or may not be written.
         BundleError: What was written cannot be read.
     """
+    write_files(folder, {WEIGHTS: bundle.weights, SPEC: bundle.spec.to_json().encode()})
+    return load_bundle(folder)
+
+
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    """Writes files into a folder, each of them whole or not at all.
+
+    Args:
+        folder: Made if absent.
+        contents: Name -> content, in the order in which they are to appear.
+
+    Raises:
+        OSError: The disk is full or may not be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ((WEIGHTS, bundle.weights), (SPEC, bundle.spec.to_json().encode())):
+    for name, content in contents.items():
         unfinished = folder / f'.{name}.{os.getpid()}.part'
         try:
             unfinished.write_bytes(content)
             unfinished.replace(folder / name)
         finally:
             unfinished.unlink(missing_ok=True)
-    return load_bundle(folder)

@@ -97,12 +97,14 @@ class Preparation:
         cache: Folder for reduced samples; None for no cache. What a reader draws itself (a
             prior, the turn of a panorama) is then that of the first epoch for ever: let `augment`
             draw it. Remove the folder when labels or pictures of the data set are exchanged.
+        with_index: Also give `index` () int64, the sample's place in the data set.
     """
 
     reduce: Reduce | None = None
     augment: Augment | None = None
     prepare: Prepare = arrays_of
     cache: Path | None = None
+    with_index: bool = False
 
 
 class _Indexed(Dataset):
@@ -122,7 +124,10 @@ class _Indexed(Dataset):
             return key, str(error)
         if self._preparation.augment is not None:
             sample = self._preparation.augment(sample, index, epoch)
-        return key, self._preparation.prepare(sample)
+        arrays = self._preparation.prepare(sample)
+        if self._preparation.with_index:
+            arrays['index'] = np.array(index, np.int64)
+        return key, arrays
 
     def _reduced(self, index: int, key: str, epoch: int) -> Sample:
         cache, reduce = self._preparation.cache, self._preparation.reduce

@@ -67,7 +67,7 @@ def random_inputs(
         shape = (1, raster.channels, raster.height, raster.width)
         arrays[raster.name] = torch.randn(shape, generator=generator)
         if raster.with_mask:
-            arrays[raster.name][:, 3] = 1.0
+            arrays[raster.name][:, -1] = 1.0
     arrays.update(extras or {})
     if takes_yaws(model) and YAWS not in arrays:
         names = model.inputs.view.name, model.inputs.patch.name
@@ -96,22 +96,47 @@ def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> bytes:
         bins = torch.export.Dim('yaw_bins', min=3, max=4096)
         fixed = [None] * len(model.EXTRA_INPUTS)
         shapes = {'view': None, 'patch': None, 'extra': (*fixed, {0: bins})}
-    with predicting(model), quietly():
+    arguments = tuple(arrays[name] for name in names)
+    return graph_of(module, arguments, names, [OUTPUT], model.NAME, shapes)
+
+
+def graph_of(
+    module: nn.Module,
+    arguments: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    name: str,
+    dynamic_shapes: dict[str, object] | None = None,
+) -> bytes:
+    """A module as the content of a .onnx file.
+
+    Args:
+        module: In any mode; it is traced as it predicts (`eval`).
+        arguments: Of its `forward`; only the shapes count.
+        inputs: Names of those.
+        outputs: Names of what it returns.
+        name: Of the system, for errors.
+        dynamic_shapes: As `torch.onnx.export` wants them; None fixes all shapes.
+
+    Raises:
+        BundleError: Something in the network has no ONNX form.
+    """
+    with predicting(module), quietly():
         try:
             program = torch.onnx.export(
                 module,
-                tuple(arrays[name] for name in names),
+                arguments,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=names,
-                output_names=[OUTPUT],
-                dynamic_shapes=shapes,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=dynamic_shapes,
                 external_data=False,
                 verbose=False,
             )
         except Exception as error:  # torch has many, without a common base
             raise BundleError(
-                f'{model.NAME} cannot be turned into an ONNX graph: {str(error)[:2000]}'
+                f'{name} cannot be turned into an ONNX graph: {str(error)[:2000]}'
             ) from error
     assert program is not None
     content: bytes = _without_notes(program.model_proto).SerializeToString()

@@ -136,8 +136,8 @@ class BagReader:
             found = [t for t in found if any(hint in t.name for hint in _HINTS['truth'])]
         else:
             found = [t for t in found if not any(hint in t.name for hint in _HINTS['truth'])]
-        if kind == 'depth':
-            found = [t for t in found if 'depth' in t.name]
+        if kind in ('depth', 'depth_info'):
+            found = [t for t in found if 'depth' in t.name and not t.name.endswith('/compressed')]
         elif kind in ('image', 'camera_info'):
             found = [t for t in found if 'depth' not in t.name]
         return [t.name for t in sorted(found, key=lambda t: -t.count)]
@@ -168,10 +168,11 @@ class BagReader:
             return topic
         found = self.candidates(kind)
         # The same camera, raw and compressed: the compressed one is smaller and says the same.
-        if kind == 'image' and len(found) > 1:
-            compressed = [t for t in found if t.endswith('/compressed')]
-            if {t.removesuffix('/compressed') for t in found} == {
-                t.removesuffix('/compressed') for t in compressed
+        suffix = {'image': '/compressed', 'depth': '/compressedDepth'}.get(kind, '')
+        if suffix and len(found) > 1:
+            compressed = [t for t in found if t.endswith(suffix)]
+            if {t.removesuffix(suffix) for t in found} == {
+                t.removesuffix(suffix) for t in compressed
             }:
                 found = compressed
         if len(found) > 1:

@@ -10,6 +10,8 @@ IMAGE = '/camera/image_raw'
 COMPRESSED = '/camera/image_raw/compressed'
 CAMERA_INFO = '/camera/camera_info'
 DEPTH = '/camera/depth/image'
+COMPRESSED_DEPTH = '/camera/depth/image/compressedDepth'
+DEPTH_INFO = '/camera/depth/camera_info'
 FIX = '/gnss/fix'
 ODOMETRY = '/odom'
 IMU = '/imu/data'
@@ -21,6 +23,7 @@ MAP_FRAME = 'map'
 ODOM_FRAME = 'odom'
 BASE_FRAME = 'base_link'
 CAMERA_FRAME = 'camera_optical_frame'
+DEPTH_FRAME = 'depth_optical_frame'
 GNSS_FRAME = 'gnss_link'
 IMU_FRAME = 'imu_link'
 
@@ -30,7 +33,8 @@ LATCHED = frozenset({TF_STATIC, TRUTH_DATUM})
 KINDS: dict[str, tuple[str, ...]] = {
     'image': ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'),
     'camera_info': ('sensor_msgs/msg/CameraInfo',),
-    'depth': ('sensor_msgs/msg/Image',),
+    'depth': ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'),
+    'depth_info': ('sensor_msgs/msg/CameraInfo',),
     'fix': ('sensor_msgs/msg/NavSatFix',),
     'odometry': ('nav_msgs/msg/Odometry',),
     'imu': ('sensor_msgs/msg/Imu',),
@@ -46,6 +50,7 @@ class TopicChoice:
     image: str | None = None
     camera_info: str | None = None
     depth: str | None = None
+    depth_info: str | None = None
     fix: str | None = None
     odometry: str | None = None
     imu: str | None = None

@@ -57,6 +57,9 @@ class MotionConfig:
         std_accel: How quickly speed may change, m/s^2.
         std_yaw_rate: How quickly the robot may turn, rad/s.
         std_across: Sideways slip of a robot that drives forward, m/s.
+        std_vertical: How quickly its height may change, m/s.
+        std_tilt_rate: How quickly it may roll and pitch, rad/s; a robot on wheels does not, what
+            is carried by hand does.
         std_broken_speed: Speed assumed possible across a broken stretch of odometry, m/s.
         std_broken_yaw: Yaw lost across a broken stretch of odometry, rad.
     """
@@ -64,6 +67,8 @@ class MotionConfig:
     std_accel: float = 2.0
     std_yaw_rate: float = 0.3
     std_across: float = 0.2
+    std_vertical: float = 0.1
+    std_tilt_rate: float = 0.0
     std_broken_speed: float = 3.0
     std_broken_yaw: float = 0.5
 

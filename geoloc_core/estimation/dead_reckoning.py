@@ -200,7 +200,9 @@ class DeadReckoning:
         T = se3.exp(np.array([self.model_twist[0] * dt, 0.0, 0.0, 0.0, 0.0, turn]))
         along = m.std_accel * dt
         across = m.std_across * dt + 0.01
-        cov = np.diag([along, across, 0.1 * dt + 0.01, 0.01, 0.01, std_yaw]) ** 2
+        vertical = m.std_vertical * dt + 0.01
+        tilt = m.std_tilt_rate * np.sqrt(dt) + 0.01
+        cov = np.diag([along, across, vertical, tilt, tilt, std_yaw]) ** 2
         return Motion(T, cov, 'model')
 
 

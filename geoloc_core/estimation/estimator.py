@@ -179,7 +179,7 @@ class Estimator:
         """
         if not self.running:
             return Status.NO_PRIOR, 'nothing to add a measurement to yet'
-        attached = self._keyframes.attach(stamp_ns)
+        attached = self._keyframes.attach(stamp_ns, own=dof == 6)
         if attached is None:
             return Status.STALE, 'measurement older than the smoother remembers'
         keyframe, motion = attached
@@ -200,7 +200,8 @@ class Estimator:
             yaw = float(angles.difference(se3.yaw_of(T_map_base), se3.yaw_of(T)))
             offset = np.array([T_map_base[0, 3] - T[0, 3], T_map_base[1, 3] - T[1, 3], yaw])
             self.pose_gate.refuse(Refused(stamp_ns, offset, planar_block(cov), T[:2, 3]))
-            if self._may_reacquire(stamp_ns) and self._reacquire_pose(stamp_ns):
+            whole = (T_map_base, cov) if dof == 6 else None
+            if self._may_reacquire(stamp_ns) and self._reacquire_pose(stamp_ns, whole):
                 return Status.OK, 'taken as a new start: refused views agreed with each other'
             off = np.hypot(*offset[:2])
             return Status.GATED, f'{off:.2f} m and {np.degrees(yaw):.1f} deg off, NIS {value:.0f}'
@@ -402,10 +403,14 @@ class Estimator:
         self._announce('fixes')
         return True
 
-    def _reacquire_pose(self, stamp_ns: int) -> bool:
+    def _reacquire_pose(self, stamp_ns: int, whole: tuple[Array, Array] | None) -> bool:
         alike = self.pose_gate.agreement(stamp_ns, self._config.reacquire.std_yaw)
         if not alike:
             return False
+        if whole is not None:
+            self.set_pose(stamp_ns, *whole)
+            self._announce('views')
+            return True
         newest = alike[-1]
         self._shift(newest.offset[:2], float(newest.offset[2]), alike, float(newest.cov[2, 2]))
         self._announce('views')

@@ -93,10 +93,21 @@ class Keyframes:
             stamp_ns - newest <= self._config.odometry.extrapolate_s * NS
         )
 
-    def attach(self, stamp_ns: int, create: bool = True) -> tuple[int, Motion] | None:
-        """The nearest keyframe and the motion from it to a stamp; None if that is too old."""
+    def attach(
+        self, stamp_ns: int, create: bool = True, own: bool = False
+    ) -> tuple[int, Motion] | None:
+        """The nearest keyframe and the motion from it to a stamp; None if that is too old.
+
+        Args:
+            stamp_ns: The stamp.
+            create: Add the keyframes that are due where no odometry adds them.
+            own: There, add one at the stamp itself: a whole pose must not reach its keyframe
+                through a motion that is only guessed.
+        """
         if create and not self.odometry_alive(stamp_ns):
             self.advance(stamp_ns)
+            if own and self.smoother.running and stamp_ns > self.smoother.newest_ns:
+                self._add_keyframe(stamp_ns)
         # Now, so that a rebuild does not take the keyframe away later.
         self.smoother.cov(self.smoother.newest_ns)
         keyframe = self.smoother.nearest(stamp_ns)

@@ -87,6 +87,7 @@ class GroundProjector:
         tolerance_m: float = 1e-3,
         tolerance_rad: float = 1e-4,
         supersampling: int = 1,
+        height_m: float = 0.0,
     ) -> None:
         """Prepares for a camera and a grid.
 
@@ -99,6 +100,7 @@ class GroundProjector:
             supersampling: A cell is the mean of this many bilinear samples along each side. One
                 sample aliases where a cell is larger than an image pixel, as near the robot it is;
                 two along each side remove nearly all of that, for four times the work.
+            height_m: Of the plane over the ground; one over the camera is seen from below.
 
         Raises:
             CalibrationError: The image is larger than cv2.remap can address.
@@ -114,6 +116,7 @@ class GroundProjector:
         self.camera = camera
         self.grid = grid
         self.min_depression = min_depression
+        self.height_m = height_m
         self._tolerance_m = tolerance_m
         self._tolerance_rad = tolerance_rad
         n = self.supersampling = supersampling
@@ -195,15 +198,16 @@ class GroundProjector:
         """Image coordinates (H n, W n) of all samples and which of them are seen."""
         check_above_ground(T)
         R, t = T[:3, :3], T[:3, 3]
-        # Point in the camera = R^T (p - t) with p = (x, y, 0): a sum of a row and a column, which
-        # saves the (H, W, 3) product.
+        # Point in the camera = R^T (p - t) with p = (x, y, height): a sum of a row and a column,
+        # which saves the (H, W, 3) product.
         dx = (self._x - t[0]).astype(np.float32)[None, :]
         dy = (self._y - t[1]).astype(np.float32)[:, None]
         R32 = R.astype(np.float32)
-        down = (-t[2] * R[2]).astype(np.float32)
+        down = ((self.height_m - t[2]) * R[2]).astype(np.float32)
         x, y, z = (dx * R32[0, i] + (dy * R32[1, i] + down[i]) for i in range(3))
         u, v, valid = self.camera.project_xyz(x, y, z)
-        farthest = t[2] / math.tan(self.min_depression) if self.min_depression > 0 else math.inf
+        away = abs(t[2] - self.height_m)
+        farthest = away / math.tan(self.min_depression) if self.min_depression > 0 else math.inf
         return u, v, valid & (dx * dx + dy * dy <= farthest**2)
 
 

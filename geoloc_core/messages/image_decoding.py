@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 MAX_PIXELS = 50_000_000  # guards against damaged headers that would ask for all memory
 
+# One count of 16UC1 depth, m (REP-118), and the count that is no distance.
+MILLIMETRE = 0.001
+NO_RETURN = 65535
+
 Rgb = NDArray[np.uint8]
 
 # encoding -> (dtype, channels, cv2 conversion to RGB or None)
@@ -123,21 +127,23 @@ def decode_compressed_image(message: Any) -> Rgb:
     return _to_8_bits(cv2.cvtColor(image, code))
 
 
-def decode_depth(message: Any) -> NDArray[np.float32]:
+def decode_depth(message: Any, unit_m: float = MILLIMETRE) -> NDArray[np.float32]:
     """Depth in metres of a sensor_msgs/Image (REP-118: 16UC1 in mm, 32FC1 in m).
 
     Args:
         message: Fields height, width, encoding, is_bigendian, step, data.
+        unit_m: Metres of one count of 16UC1, for drivers that do not keep to REP-118.
 
     Returns:
-        (H, W) float32, m; NaN where the sensor says nothing (0, negative, not finite).
+        (H, W) float32, m; NaN where the sensor says nothing: 0, negative, not finite, and the
+        largest count of 16UC1, with which some sensors say the same.
 
     Raises:
         InputError: Another encoding, impossible size or step, or too little data.
     """
     encoding = str(message.encoding)
     if encoding in ('16UC1', 'mono16'):
-        return _depth_from_mm(_rows(message, np.uint16, 1))
+        return _depth_from_counts(_rows(message, np.uint16, 1), unit_m)
     if encoding == '32FC1':
         return _valid_depth(np.array(_rows(message, np.float32, 1), dtype=np.float32))
     raise InputError(
@@ -145,7 +151,7 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
     )
 
 
-def decode_compressed_depth(message: Any) -> NDArray[np.float32]:
+def decode_compressed_depth(message: Any, unit_m: float = MILLIMETRE) -> NDArray[np.float32]:
     """Depth in metres of a CompressedImage of the compressedDepth transport (PNG).
 
     The data are a 12-byte header (int32 format, float32 a, float32 b) and a 16-bit PNG. For 32FC1
@@ -165,7 +171,7 @@ def decode_compressed_depth(message: Any) -> NDArray[np.float32]:
     if raw.ndim != 2 or raw.dtype != np.uint16:
         raise InputError(f'compressedDepth holds {raw.dtype} {raw.shape}, expected 16-bit gray')
     if text.startswith('16UC1'):
-        return _depth_from_mm(raw)
+        return _depth_from_counts(raw, unit_m)
     if not text.startswith('32FC1'):
         raise InputError(f'depth format {text!r} names neither 16UC1 nor 32FC1')
     value = raw.astype(np.float32)
@@ -237,8 +243,10 @@ def _to_8_bits(image: NDArray) -> Rgb:
     return np.asarray(image, dtype=np.uint8)
 
 
-def _depth_from_mm(raw: NDArray) -> NDArray[np.float32]:
-    return _valid_depth(raw.astype(np.float32) * np.float32(0.001))
+def _depth_from_counts(raw: NDArray, unit_m: float) -> NDArray[np.float32]:
+    depth = raw.astype(np.float32) * np.float32(unit_m)
+    depth[raw == NO_RETURN] = np.nan
+    return _valid_depth(depth)
 
 
 def _valid_depth(depth: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -123,6 +123,7 @@ MOUNT_PARAMETERS = {
     'camera': 'frames.camera_xyz and frames.camera_rpy',
     'antenna': 'frames.antenna_xyz',
     'imu': 'frames.imu_rpy',
+    'depth': 'frames.depth_xyz and frames.depth_rpy',
 }
 
 
@@ -132,8 +133,8 @@ class Mounts:
     Args:
         buffer: Filled from /tf_static and /tf; stays empty without tf2_msgs.
         base_frame: Name of base_link.
-        from_parameters: Sensor ('camera', 'antenna', 'imu') -> T_base_sensor (4, 4), for the
-            sensors whose parameters are given.
+        from_parameters: Sensor ('camera', 'antenna', 'imu') -> T_base_sensor (4, 4), and 'depth'
+            -> T_camera_depth (4, 4), for those whose parameters are given.
         say: Called once per sensor with where its mount was taken from.
     """
 
@@ -167,6 +168,26 @@ class Mounts:
         raise CalibrationError(
             f'mount of the {sensor} is not known: no transform {self._base_frame} <- '
             f'{frame_id!r} on /tf_static, and {MOUNT_PARAMETERS[sensor]} not set'
+        )
+
+    def T_camera_depth(self, camera_frame: str, depth_frame: str, stamp_ns: int) -> Array:
+        """(4, 4) depth camera -> colour camera, optical frames.
+
+        Raises:
+            CalibrationError: Neither TF nor parameters tell it. Nothing is assumed.
+        """
+        target, source = camera_frame.lstrip('/'), depth_frame.lstrip('/')
+        T = self._buffer.lookup(target, source, stamp_ns) if target and source else None
+        # A frame is always where it is: that tells nothing of two cameras that share its name.
+        if T is not None and target != source:
+            self._once('depth', f'depth camera: {target} <- {source} from TF')
+            return T
+        if 'depth' in self._from_parameters:
+            self._once('depth', f'depth camera: from {MOUNT_PARAMETERS["depth"]}')
+            return self._from_parameters['depth']
+        raise CalibrationError(
+            f'where the depth camera sits is not known: no transform {target!r} <- {source!r} on '
+            f'/tf_static, and {MOUNT_PARAMETERS["depth"]} not set'
         )
 
     def _once(self, sensor: str, text: str) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one interface of all cross-view networks."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -11,13 +11,14 @@ from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.models.belief import Belief
+from geoloc_core.models.network import Network
 from geoloc_core.spec import InputSpec, RasterSpec
 
 Outputs = dict[str, Tensor]
 S = TypeVar('S')
 
 
-class CrossViewModel(nn.Module, ABC):
+class CrossViewModel(Network):
     """A network that compares one ground view with one aerial patch.
 
     A subclass is built from its frozen `Settings` alone, whose defaults are the published sizes.
@@ -34,9 +35,7 @@ class CrossViewModel(nn.Module, ABC):
         calibration: Scalars that only `belief` uses, e.g. log_temperature.
     """
 
-    NAME: ClassVar[str]
-    Settings: ClassVar[type]
-    EXTRA_INPUTS: ClassVar[tuple[str, ...]] = ()
+    FAMILY: ClassVar[str] = 'cross_view'
 
     def __init__(self, settings: Any, inputs: InputSpec) -> None:
         """Keeps the settings.
@@ -45,10 +44,8 @@ class CrossViewModel(nn.Module, ABC):
             settings: An instance of `Settings`.
             inputs: What the network is fed with these settings.
         """
-        super().__init__()
-        self.settings = settings
+        super().__init__(settings)
         self.inputs = inputs
-        self.calibration = nn.ParameterDict()
 
     @abstractmethod
     def forward(self, view: Tensor, patch: Tensor, **extra: Tensor) -> Outputs:
@@ -63,11 +60,6 @@ class CrossViewModel(nn.Module, ABC):
     @abstractmethod
     def belief(self, outputs: Outputs) -> Belief:
         """What `forward`'s tensors say about the pose. Differentiable in `calibration`."""
-
-    @property
-    def settings_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for files."""
-        return asdict(self.settings)
 
 
 def settings_from(kind: type[S], values: Mapping[str, Any], where: str) -> S:
@@ -98,15 +90,17 @@ def normalise(image: Tensor, mask: Tensor, spec: RasterSpec) -> Tensor:
     """A network's input from pictures: the same numbers as `preprocess.normalised`.
 
     Args:
-        image: (B, 3, H, W) uint8 RGB.
+        image: (B, 3, H, W) uint8 RGB; three channels for each plane of a view on several.
         mask: (B, 1, H, W), where there is content.
         spec: Of the input.
 
     Returns:
         (B, C, H, W) float32, 0 where there is no content.
     """
-    mean = torch.tensor(spec.mean, device=image.device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, device=image.device).view(1, 3, 1, 1)
+    mean, std = (
+        torch.tensor(values * spec.planes, device=image.device).view(1, -1, 1, 1)
+        for values in (spec.mean, spec.std)
+    )
     known = mask.to(torch.float32)
     scaled = (image.to(torch.float32) / 255.0 - mean) / std * known
     return torch.cat([scaled, known], dim=1) if spec.with_mask else scaled

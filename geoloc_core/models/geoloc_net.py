@@ -6,14 +6,16 @@ What the comparison of the field's methods teaches, put together:
 - The view is laid on the ground before the network sees it, by the camera's own calibration and
   attitude (`preprocess`): pinhole, fisheye and panorama look alike to it, and nothing has to be
   learned that geometry knows (HC-Net, Wang et al., NeurIPS 2023; but with real metres).
+- And on a plane over the camera as well: walls and roofs, which the ground alone does not show
+  and which OrienterNet's learned depth lives by, come into the same picture without a network.
 - Cheap features: the first stages of an EfficientNet-Lite with ImageNet weights, joined to one
   map of a metre a cell, on the unit sphere; how much a cell of the view may say is learned
   (G2SWeakly, Shi et al., ECCV 2024).
 - Every yaw and every place is scored by the same features, turned and shifted (OrienterNet,
   Sarlin et al., CVPR 2023): one pass whether yaw is known or not. Which yaws is an input: a robot
   that knows its heading asks for few and fine ones around it.
-- Learned by the likelihood of the true pose, and its temperature fitted on held-out data, so that
-  the spread of the volume is the error to expect.
+- Learned by the likelihood of the true pose; its temperature, and how often it takes one place for
+  another, are fitted on held-out data, so that the spread of the volume is the error to expect.
 
 The weights of a view are divided by the root of the sum of their squares: each cell is one more
 witness, and a view that shows little ground says less.
@@ -43,6 +45,7 @@ class GeolocNetSettings:
         bev_px: Side of the bird's-eye view around base_link, px.
         patch_px: Side of the aerial patch, px.
         gsd: m/px of both.
+        heights_m: Planes that the view is laid on, see `BevSpec`: the ground, and some over it.
         backbone: Of both encoders, see `backbones.registry`.
         weights: null, 'imagenet', or the path of a file.
         taps: Stages that are joined; the first one's stride makes the cells.
@@ -56,15 +59,16 @@ class GeolocNetSettings:
         yaw_bins: Number of yaws.
     """
 
-    bev_px: int = 128
+    bev_px: int = 192
     patch_px: int = 256
     gsd: float = 0.25
+    heights_m: tuple[float, ...] = (0.0, 6.0)
     backbone: str = 'efficientnet_lite0'
     weights: str | None = 'imagenet'
     taps: tuple[str, ...] = ('stage2', 'stage3', 'stage5')
     width: int = 48
     channels: int = 16
-    reach_m: float = 12.0
+    reach_m: float = 24.0
     half_range_m: float = 20.0
     place_prior: bool = False
     half_yaw_deg: float = 180.0
@@ -97,8 +101,10 @@ class GeolocNetSettings:
         return InputSpec(
             camera_kinds=CAMERA_KINDS,
             view_kind='bev',
-            view=RasterSpec('view', self.bev_px, self.bev_px, *statistics, with_mask=True),
-            bev=BevSpec(self.gsd, (0.0, 0.0)),
+            view=RasterSpec(
+                'view', self.bev_px, self.bev_px, *statistics, True, len(self.heights_m)
+            ),
+            bev=BevSpec(self.gsd, (0.0, 0.0), self.heights_m),
             camera=None,
             patch=RasterSpec('patch', self.patch_px, self.patch_px, *statistics, with_mask=True),
             patch_gsd=self.gsd,
@@ -109,10 +115,10 @@ class GeolocNetSettings:
 class _Encoder(nn.Module):
     """A picture with its mask -> one map at the stride of the first tap."""
 
-    def __init__(self, settings: GeolocNetSettings, outputs: int) -> None:
+    def __init__(self, settings: GeolocNetSettings, inputs: int, outputs: int) -> None:
         super().__init__()
         self.backbone: Backbone = make_backbone(
-            settings.backbone, weights=settings.weights, in_channels=4, taps=settings.taps
+            settings.backbone, weights=settings.weights, in_channels=inputs, taps=settings.taps
         )
         width = settings.width
         self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in self.backbone.channels)
@@ -184,8 +190,10 @@ class GeolocNet(CrossViewModel):
         """
         super().__init__(settings, settings.inputs)
         s = settings
-        self.view_encoder = _Encoder(s, s.channels + 1)
-        self.patch_encoder = _Encoder(s, s.channels + int(s.place_prior))
+        self.view_encoder = _Encoder(s, self.inputs.view.channels, s.channels + 1)
+        self.patch_encoder = _Encoder(
+            s, self.inputs.patch.channels, s.channels + int(s.place_prior)
+        )
         stride = self.view_encoder.stride
         for name in ('bev_px', 'patch_px'):
             if getattr(s, name) % stride:
@@ -213,7 +221,8 @@ class GeolocNet(CrossViewModel):
         """Scores of all poses.
 
         Args:
-            view: (B, 4, bev_px, bev_px) bird's-eye view, normalised, and its mask.
+            view: (B, C, bev_px, bev_px) bird's-eye view, normalised: three channels a plane,
+                and the ground's mask.
             patch: (B, 4, patch_px, patch_px) aerial patch, normalised, and its mask.
             yaws: (K,) or (B, K) offsets to score, rad, evenly spaced; the settings' own if None.
 
@@ -249,7 +258,7 @@ class GeolocNet(CrossViewModel):
     def encode(self, view: Tensor, patch: Tensor) -> 'Encoded':
         """What both pictures are to the matching; arguments as of `forward`."""
         stride, count = self.view_encoder.stride, self.settings.channels
-        seen = F.avg_pool2d(view[:, 3:4], stride) * self.within
+        seen = F.avg_pool2d(view[:, -1:], stride) * self.within
         answer = self.view_encoder(view)
         features = F.normalize(answer[:, :count].float(), dim=1)
         weight = torch.sigmoid(answer[:, count:].float()) * seen

@@ -18,9 +18,9 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import BundleError, ConfigError
-from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.network import Network
 from geoloc_core.models.pretrained import without_pretrained
-from geoloc_core.models.registry import make_model, MODELS
+from geoloc_core.models.registry import known_models, make_model
 
 FORMAT = 'geoloc weights'
 VERSION = 1
@@ -44,9 +44,7 @@ class WeightsHeader:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def save_weights(
-    path: Path | str, model: CrossViewModel, facts: Mapping[str, Any] | None = None
-) -> None:
+def save_weights(path: Path | str, model: Network, facts: Mapping[str, Any] | None = None) -> None:
     """Writes a model's weights; an older file stays whole until the new one is.
 
     Args:
@@ -94,8 +92,10 @@ def read_header(path: Path | str) -> WeightsHeader:
 
 def load_weights(
     path: Path | str, system: str | None = None, device: torch.device | str = 'cpu'
-) -> CrossViewModel:
+) -> Any:
     """The model that a file describes, with its weights, in evaluation mode.
+
+    It is a `Network` of the family that its system belongs to; see `registry.make_model`.
 
     Args:
         path: What `save_weights` wrote.
@@ -109,10 +109,10 @@ def load_weights(
     header = read_header(path)
     if system is not None and header.system != system:
         raise BundleError(f'{path} holds weights of {header.system!r}, expected {system!r}')
-    if header.system not in MODELS:
+    if header.system not in known_models():
         raise BundleError(
             f'{path} holds weights of {header.system!r}, which is not known here; known are '
-            f'{", ".join(MODELS)}'
+            f'{", ".join(known_models())}'
         )
     try:
         # What a backbone began with is overwritten below, and its file may not be on this machine.
@@ -126,7 +126,7 @@ def load_weights(
     return model.to(device).eval()
 
 
-def load_into(model: CrossViewModel, path: Path | str, part: str = '') -> WeightsHeader:
+def load_into(model: Network, path: Path | str, part: str = '') -> WeightsHeader:
     """Replaces a model's weights by those of a file, as a beginning for more training.
 
     Args:

@@ -49,8 +49,8 @@ class ModelBundle:
         shapes: dict[str, Shape] = {r.name: (1, r.channels, r.height, r.width) for r in rasters}
         if out.yaw_input:
             shapes[out.yaw_input] = (out.yaw_bins,)
-        _agree('inputs', engine.inputs, shapes)
-        _agree('outputs', engine.outputs, {out.name: (1, out.yaw_bins, out.height, out.width)})
+        agree('inputs', engine.inputs, shapes)
+        agree('outputs', engine.outputs, {out.name: (1, out.yaw_bins, out.height, out.width)})
         return engine
 
     def require_fit(self, camera: AbstractCamera | None = None, map_gsd: float = 0.0) -> None:
@@ -85,12 +85,12 @@ def load_bundle(folder: str | Path) -> ModelBundle:
         BundleError: A file is missing, too large, damaged or not what the specification says.
     """
     folder = Path(folder)
-    text = _read(folder / SPEC, MAX_SPEC_BYTES)
+    text = read_part(folder / SPEC, MAX_SPEC_BYTES)
     try:
         spec = ModelSpec.from_json(text.decode('utf-8'))
     except (BundleError, UnicodeDecodeError) as error:
         raise BundleError(f'{folder / SPEC}: {error}') from error
-    weights = _read(folder / WEIGHTS, MAX_WEIGHTS_BYTES)
+    weights = read_part(folder / WEIGHTS, MAX_WEIGHTS_BYTES)
     digest = hashlib.sha256(weights).hexdigest()
     if digest != spec.sha256:
         raise BundleError(
@@ -100,7 +100,17 @@ def load_bundle(folder: str | Path) -> ModelBundle:
     return ModelBundle(folder, spec, weights)
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_part(path: Path, limit: int, spec: str = SPEC) -> bytes:
+    """Content of one file of a bundle.
+
+    Args:
+        path: Of the file.
+        limit: Bytes at most.
+        spec: Name of the specification that such bundles have.
+
+    Raises:
+        BundleError: It cannot be read, or is larger.
+    """
     try:
         size = path.stat().st_size
         if size > limit:
@@ -109,12 +119,24 @@ def _read(path: Path, limit: int) -> bytes:
     except OSError as error:
         raise BundleError(
             f'{path} cannot be read: {error.strerror}; a bundle is a folder with {WEIGHTS} and '
-            f'{SPEC}'
+            f'{spec}'
         ) from error
 
 
-def _agree(what: str, found: Mapping[str, Shape], expected: dict[str, Shape]) -> None:
-    """Refuses names or shapes that differ from the specification (-1 agrees with all)."""
+def agree(
+    what: str, found: Mapping[str, Shape], expected: dict[str, Shape], spec: str = SPEC
+) -> None:
+    """Refuses names or shapes that differ from the specification (-1 agrees with all).
+
+    Args:
+        what: 'inputs' or 'outputs'.
+        found: Of an engine.
+        expected: Of the specification.
+        spec: Name of its file.
+
+    Raises:
+        BundleError: They differ.
+    """
     shapes = dict(found)
     same = set(shapes) == set(expected) and all(
         len(shapes[name]) == len(shape)
@@ -122,4 +144,4 @@ def _agree(what: str, found: Mapping[str, Shape], expected: dict[str, Shape]) ->
         for name, shape in expected.items()
     )
     if not same:
-        raise BundleError(f'the model has {what} {shapes}, but {SPEC} says {expected}')
+        raise BundleError(f'the model has {what} {shapes}, but {spec} says {expected}')

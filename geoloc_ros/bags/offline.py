@@ -7,7 +7,7 @@ finished before the next message: nothing is dropped and two runs give the same 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import time
 from typing import Any
 
@@ -17,7 +17,6 @@ from geoloc_core.bags.reader import BagMessage, BagReader, in_stamp_order
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.errors import CalibrationError, InputError
 from geoloc_core.evaluation.trajectory import Trajectory
-from geoloc_core.geometry import se3
 from geoloc_core.localizer import Localizer
 from geoloc_core.messages.conversions import gnss_from_fix, imu_from_message, odometry_from_message
 from geoloc_core.types import GroundView, PoseEstimate, Status
@@ -27,6 +26,8 @@ from geoloc_ros.bags.views import view_maker
 # Called with every view before it is matched, and with the answer after.
 BeforeView = Callable[[GroundView], None]
 AfterView = Callable[[int, GroundView, PoseEstimate], None]
+
+SENSORS = ('fix', 'odometry', 'imu', 'image', 'depth')
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ class OfflineOptions:
         image_delay_s: Frames arrive this much later than they were taken, s.
         every: Take one camera frame of so many.
         offset: Number of the first frame taken.
-        sensors: Kinds handed over ('fix', 'odometry', 'imu', 'image'); leave one out to see what
-            it is worth.
+        sensors: Kinds handed over; leave one out to see what it is worth. Depth needs
+            `depth.enabled` besides, as in the node.
     """
 
     topics: TopicChoice = field(default_factory=TopicChoice)
     image_delay_s: float = 0.0
     every: int = 1
     offset: int = 0
-    sensors: tuple[str, ...] = ('fix', 'odometry', 'imu', 'image')
+    sensors: tuple[str, ...] = SENSORS
 
 
 class _Feed:
@@ -62,7 +63,9 @@ class _Feed:
         topics = options.topics
         self.localizer = localizer
         self.params = params
-        self.maker = view_maker(reader, params, topics) if 'image' in options.sensors else None
+        self.maker = None
+        if 'image' in options.sensors:
+            self.maker = view_maker(reader, params, topics, 'depth' in options.sensors)
         found = {
             kind: reader.find(kind, getattr(topics, kind))
             for kind in ('fix', 'odometry', 'imu')
@@ -70,8 +73,7 @@ class _Feed:
         }
         self.kinds = {topic: kind for kind, topic in found.items() if topic is not None}
         if self.maker is not None:
-            self.kinds[self.maker.image_topic] = 'image'
-            self.kinds[self.maker.info_topic] = 'camera_info'
+            self.kinds |= self.maker.kinds
         self.mounts = self.maker.mounts if self.maker else _mounts(reader, params)
         self.refused: Counter[str] = Counter()
         self._said: set[str] = set()
@@ -149,7 +151,7 @@ def run_offline(
     feed = _Feed(reader, localizer, params, options)
     delays = {}
     if feed.maker is not None:
-        delays[feed.maker.image_topic] = int(options.image_delay_s * 1e9)
+        delays = feed.maker.delays(int(options.image_delay_s * 1e9))
     items: Iterable[BagMessage] = reader.messages(list(feed.kinds))
     if progress is not None:
         items = progress(items)
@@ -158,8 +160,8 @@ def run_offline(
     begin = time.perf_counter()
     for item in in_stamp_order(items, delay_ns=delays):
         kind = feed.kinds[item.topic]
-        if kind == 'camera_info' and feed.maker is not None:
-            feed.maker.take_info(item.message)
+        if feed.maker is not None and kind in ('camera_info', 'depth', 'depth_info'):
+            feed.maker.take(item)
         elif kind != 'image':
             feed.sensor(kind, item)
         elif feed.maker is not None:
@@ -172,17 +174,14 @@ def run_offline(
     return RunRecord(
         tuple(frames),
         None if frame is None else frame.datum,
-        Trajectory.of(
-            (f.stamp_ns, se3.from_planar(*(float(v) for v in f.pose)))
-            for f in frames
-            if f.pose is not None
-        ),
+        Trajectory.of((f.stamp_ns, f.T_map_base) for f in frames if f.T_map_base is not None),
         dict(params),
         {
             'mode': 'offline',
             'wall_s': wall_s,
             'sensor_messages_refused': dict(feed.refused),
             'stages_ms': stage_medians(frames),
+            **_depth_counts(feed),
         },
     )
 
@@ -204,9 +203,19 @@ def _frame(
         before_view(view)
     estimate = feed.localizer.on_view(view)
     record = FrameRecord.of(estimate, 1e3 * (time.perf_counter() - begin))
+    depth = feed.maker.depth
+    if depth is not None and depth.last is not None and depth.last.note:
+        record = replace(record, reasons=(*record.reasons, depth.last.note))
     if after_view is not None:
         after_view(number, view, estimate)
     return record
+
+
+def _depth_counts(feed: _Feed) -> dict[str, Any]:
+    """How many images had depth, for the run's details."""
+    if feed.maker is None or feed.maker.depth is None:
+        return {}
+    return {'depth': dict(feed.maker.depth.counts)}
 
 
 def stage_medians(frames: Iterable[FrameRecord]) -> dict[str, float]:

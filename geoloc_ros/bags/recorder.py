@@ -97,7 +97,7 @@ class Recorder:
         T = transform_from_pose(message.pose.pose)
         cov = np.array(message.pose.covariance, dtype=np.float64).reshape(6, 6)
         with self._lock:
-            self._poses[stamp_ns(message.header.stamp)] = (T, cov[np.ix_(PLANAR, PLANAR)])
+            self._poses[stamp_ns(message.header.stamp)] = (T, cov)
 
     def _on_status(self, message: Any) -> None:
         values = {pair.key: pair.value for status in message.status for pair in status.values}
@@ -187,10 +187,12 @@ class Recorder:
             status,
             tuple(filter(None, values.get('reasons', '').split('; '))),
             None if T is None else np.array(se3.planar(T)),
-            cov,
+            None if cov is None else cov[np.ix_(PLANAR, PLANAR)],
             timings.get(TOTAL_MS, float('nan')),
             None,
             timings,
+            T,
+            cov,
         )
 
     def close(self) -> None:

@@ -34,6 +34,8 @@ class FrameRecord:
         latency_ms: From the frame's arrival to its answer, NaN if not measured.
         measured: (x, y, yaw) that the view said by itself, or None.
         timings_ms: Stage -> duration.
+        T_map_base: (4, 4) of the estimate at the stamp, or None.
+        cov_pose: (6, 6) of it, or None.
     """
 
     stamp_ns: int
@@ -44,6 +46,8 @@ class FrameRecord:
     latency_ms: float = float('nan')
     measured: Array | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    T_map_base: Array | None = None
+    cov_pose: Array | None = None
 
     @staticmethod
     def of(estimate: PoseEstimate, latency_ms: float = float('nan')) -> 'FrameRecord':
@@ -67,6 +71,8 @@ class FrameRecord:
             latency_ms,
             measured,
             dict(measurement.timings_ms) if measurement is not None else {},
+            estimate.T_map_base if pose is not None else None,
+            estimate.cov if pose is not None else None,
         )
 
 

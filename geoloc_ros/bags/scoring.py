@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.evaluation import consistency, metrics
+from geoloc_core.evaluation import camera_poses, consistency, metrics
 from geoloc_core.evaluation.trajectory import rpe, Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
@@ -192,6 +192,8 @@ def score(run: RunRecord, inputs: RunInputs, *, name: str = '') -> Score:
     figures.update(_flagging(frames, error_xy, covs))
     if truth is not None:
         figures['distance_m'] = truth.length_m
+        if run.parameters.get('place_map'):
+            figures['pose'] = _whole_poses(frames, T_truth, known)
     figures = {
         'name': name,
         'datum': None if datum is None else [datum.lat_deg, datum.lon_deg, datum.alt_m],
@@ -251,6 +253,22 @@ def _system(
     figures['outage_position_p95_m'] = metrics.percentile(distance[known & cut], 95)
     figures['outside_position_median_m'] = metrics.median(distance[known & ~cut])
     figures['frames_with_pose'] = int(np.isfinite(distance[known]).sum())
+    return figures
+
+
+def _whole_poses(frames: list[FrameRecord], T_truth: Array, known: NDArray) -> dict[str, Any]:
+    """Figures of base_link in six degrees of freedom, over the frames whose truth is known.
+
+    A frame counts as answered by the estimate at its stamp, if that may be trusted.
+    """
+    estimates = np.full((len(frames), 4, 4), np.nan)
+    covs = np.full((len(frames), 6, 6), np.nan)
+    for i, frame in enumerate(frames):
+        if frame.T_map_base is not None and frame.status not in NOT_TRUSTED:
+            estimates[i], covs[i] = frame.T_map_base, frame.cov_pose
+    errors = camera_poses.pose_errors(estimates[known], T_truth[known])
+    figures: dict[str, Any] = dict(camera_poses.camera_pose_figures(errors))
+    figures['coverage_95'] = camera_poses.coverage_95(consistency.nees(errors, covs[known]))
     return figures
 
 

@@ -9,11 +9,14 @@ from geoloc_core.bags.reader import BagReader
 from geoloc_core.bags.topics import TopicChoice
 from geoloc_core.messages.transform_buffer import Mounts
 from geoloc_core.types import GroundView
-from geoloc_ros.assembly import mounts_from_parameters
+from geoloc_ros.assembly import depth_settings, mounts_from_parameters
 
 
 def view_maker(
-    reader: BagReader, params: Mapping[str, Any], topics: TopicChoice | None = None
+    reader: BagReader,
+    params: Mapping[str, Any],
+    topics: TopicChoice | None = None,
+    with_depth: bool = True,
 ) -> core.ViewMaker:
     """Finds camera and calibration in a bag.
 
@@ -21,12 +24,19 @@ def view_maker(
         reader: The bag.
         params: All parameters; mounts that the bag does not tell are taken from there.
         topics: The user's choice of topics.
+        with_depth: Leave depth out where false, also with `depth.enabled`.
 
     Raises:
         BagError: The bag has no image or camera_info, or several and none was chosen.
     """
     mounts = Mounts(reader.transforms(), params['frames.base'], mounts_from_parameters(params))
-    return core.ViewMaker(reader, mounts, topics, rectified=bool(params['image.rectified']))
+    return core.ViewMaker(
+        reader,
+        mounts,
+        topics,
+        rectified=bool(params['image.rectified']),
+        depth=depth_settings(params) if params['depth.enabled'] and with_depth else None,
+    )
 
 
 def views(

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""geoloc bag: look into a bag, make one from KITTI."""
+"""geoloc bag: look into a bag, make one from KITTI or from RGB-D frames."""
 
 import argparse
 from functools import partial
 import math
 
 from geoloc_core.errors import BagError
+from geoloc_ros.cli import bag_from_rgbd
 
 
 def register(subparsers) -> None:
     """Adds `geoloc bag`."""
-    parser = subparsers.add_parser('bag', help='look into bags, make one from a KITTI drive')
+    parser = subparsers.add_parser(
+        'bag', help='look into bags, make one from a KITTI drive or from RGB-D frames'
+    )
     commands = parser.add_subparsers(dest='bag_command', metavar='COMMAND', required=True)
 
     info = commands.add_parser(
@@ -79,6 +82,8 @@ def register(subparsers) -> None:
         help='turn of the camera on top of its calibration, degrees (geoloc bag refine-mount)',
     )
     kitti.set_defaults(run=_from_kitti)
+
+    bag_from_rgbd.register(commands)
 
     mount = commands.add_parser(
         'refine-mount',

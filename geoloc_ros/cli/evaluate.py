@@ -33,13 +33,14 @@ def register(subparsers) -> None:
         nargs='+',
         default=[],
         metavar='KIND=/TOPIC',
-        help='choose where several fit: image, camera_info, fix, odometry, imu, truth',
+        help='choose where several fit: image, camera_info, depth, depth_info, fix, odometry, '
+        'imu, truth',
     )
     parser.add_argument(
         '--without',
         nargs='+',
         default=[],
-        choices=('fix', 'odometry', 'imu', 'image'),
+        choices=('fix', 'odometry', 'imu', 'image', 'depth'),
         help='leave sensors out, to see what they are worth',
     )
     parser.add_argument(
@@ -82,7 +83,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from geoloc_core.bags.reader import read_bag
     from geoloc_core.bags.topics import TopicChoice
     from geoloc_ros.assembly import build_localizer, build_map
-    from geoloc_ros.bags.offline import OfflineOptions, run_offline
+    from geoloc_ros.bags.offline import OfflineOptions, run_offline, SENSORS
     from geoloc_ros.bags.results import FramePictures, write_results
     from geoloc_ros.bags.run import read_inputs
     from geoloc_ros.bags.scoring import score
@@ -91,9 +92,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError('--every must be at least 1 and --offset not negative')
     params = parameters(args.params, args.set, args.map)
     topics = TopicChoice.of(args.topic)
-    sensors = tuple(
-        kind for kind in ('fix', 'odometry', 'imu', 'image') if kind not in args.without
-    )
+    sensors = tuple(kind for kind in SENSORS if kind not in args.without)
     with read_bag(args.bag) as reader:
         inputs = read_inputs(reader, topics, params['frames.base'])
         inputs = inputs.with_frames(inputs.frame_stamps_ns[args.offset :: args.every])
@@ -130,6 +129,9 @@ def print_summary(metrics: dict[str, Any]) -> None:
         print(systems_table(metrics['systems']))
     else:
         print('no ground truth in this bag: no errors, only counts')
+    pose = metrics.get('pose')
+    if pose is not None:
+        print(_whole_pose_text(pose))
     counts = ', '.join(f'{k} {v}' for k, v in sorted(metrics['frames_by_status'].items()))
     print(
         f'{metrics["frames"]} frames: {metrics["localized"]} localized, '
@@ -138,3 +140,18 @@ def print_summary(metrics: dict[str, Any]) -> None:
     covered = metrics.get('coverage_95')
     if covered is not None:
         print(f'the 95 % ellipse holds the truth in {100 * covered:.0f} % of the frames')
+
+
+def _whole_pose_text(pose: dict[str, Any]) -> str:
+    """The figures in six degrees of freedom in one line."""
+
+    def figure(name: str, factor: float, digits: int) -> str:
+        value = pose[name]
+        return 'infinite' if value is None else f'{factor * value:.{digits}f}'
+
+    return (
+        f'six degrees of freedom: median {figure("translation_median_m", 100, 1)} cm, '
+        f'{figure("rotation_median_deg", 1, 2)} degrees; within 5 cm and 5 degrees '
+        f'{figure("recall_5cm_5deg", 100, 0)} %, within 2 cm and 2 degrees '
+        f'{figure("recall_2cm_2deg", 100, 0)} %'
+    )

@@ -13,12 +13,13 @@ from geoloc_core.errors import GeolocError
 
 # Each names a module of this package with `register(subparsers)`; a command that needs something
 # heavy imports it when it runs, so that `geoloc --help` stays quick.
-COMMANDS = ('map', 'bag', 'replay', 'evaluate', 'report', 'model', 'world', 'demo')
+COMMANDS = ('map', 'place', 'bag', 'replay', 'evaluate', 'report', 'model', 'world', 'demo')
 
 FIRST_STEPS = """first steps:
   geoloc demo                                 see it work, on a drive it renders itself
   geoloc bag info DRIVE                       what a bag holds, and what geoloc can use of it
   geoloc map info MAP                         where a map lies, and whether it can be believed
+  geoloc place build FRAMES -o ROOM.place     map a place, to localize by RGB-D in it
   geoloc evaluate DRIVE --map MAP --out OUT   localize a recorded drive, score it, report it
   geoloc COMMAND --help                       more on a command
 

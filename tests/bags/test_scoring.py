@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 
@@ -175,3 +176,28 @@ def test_topic_choice_of_the_command_line():
     for bad in ('fix', 'lidar=/points', 'fix='):
         with pytest.raises(Exception, match='expected KIND=/topic'):
             TopicChoice.of([bad])
+
+
+def test_with_a_place_map_all_six_degrees_of_freedom_are_judged(inputs):
+    run = run_with_errors(inputs, skip=(0,))
+    tilted = [
+        dataclasses.replace(
+            frame,
+            T_map_base=T @ se3.from_xyz_rpy(0.0, 0.0, 0.03, 0.0, np.radians(3.0), 0.0),
+            cov_pose=np.diag([0.02] * 3 + [0.02] * 3) ** 2,
+        )
+        for frame, T in zip(run.frames, run.estimates.poses, strict=True)
+    ]
+    # What must not be trusted is no answer.
+    tilted[-1] = dataclasses.replace(tilted[-1], status='LOST')
+    without = RunRecord(tuple(tilted), run.datum, run.estimates, {'map.path': ''})
+    assert 'pose' not in score(without, inputs).metrics
+    placed = dataclasses.replace(without, parameters={'place_map': 'hall.place'})
+    pose = score(placed, inputs).metrics['pose']
+    assert pose['translation_median_m'] == pytest.approx(0.03)
+    assert pose['rotation_median_deg'] == pytest.approx(3.0)
+    # Five of seven frames: one nobody reported on, one is lost.
+    assert pose['answered'] == pytest.approx(5 / 7)
+    assert pose['recall_5cm_5deg'] == pytest.approx(5 / 7)
+    assert pose['recall_2cm_2deg'] == 0.0
+    assert pose['translation_mean_m'] is None

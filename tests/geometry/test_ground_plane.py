@@ -345,3 +345,40 @@ def test_misuse_is_refused_with_a_reason():
     with pytest.raises(ConfigError, match='at least 1'):
         GroundProjector(CAMERAS['pinhole'], Grid((0, 0), 1.0, 4, 3), supersampling=0)
     assert ground_plane.MIN_DEPRESSION > 0
+
+
+@every_camera
+def test_a_plane_over_the_camera_shows_what_hangs_there(camera):
+    """A mark 5 m over the ground, ahead on the left, is where it is, and not on the ground."""
+    grid = Grid((8.0, 0.0), 0.1, 161, 121)
+    T = pose(pitch=-0.25)
+    mark = np.array([9.0, 1.5, 5.0])
+    uv, valid = camera.project(se3.transform(se3.inverse(T), mark[None]))
+    assert valid.all()
+    image = np.zeros((camera.height, camera.width), np.uint8)
+    cv2.circle(image, tuple(round(c) for c in uv[0]), 4, 255, -1)
+    above = GroundProjector(camera, grid, height_m=5.0).bev(image, T)
+    v, u = np.nonzero(above.image > 120)
+    x, y = grid.xy_from_uv((u.mean(), v.mean()))
+    np.testing.assert_allclose((x, y), mark[:2], atol=0.15)
+    assert not (GroundProjector(camera, grid).bev(image, T).image > 120).any()
+
+
+def test_a_wall_stands_where_both_planes_meet_it():
+    """On the ground it is smeared away from the robot, on a plane over it towards it."""
+    camera, wall = CAMERAS['equirectangular'], 6.0
+    T = pose(xy=(0.0, 0.0))
+    rays = camera.rays() @ T[:3, :3].T
+    with np.errstate(divide='ignore', invalid='ignore'):
+        height = T[2, 3] + rays[..., 2] * wall / rays[..., 0]
+    seen = (rays[..., 0] > 0) & (height > 0) & (height < 5.0)
+    image = np.where(seen, 255, 0).astype(np.uint8)
+    grid = Grid((6.0, 0.0), 0.1, 61, 21)
+    row = 10  # straight ahead
+    ground = GroundProjector(camera, grid).bev(image, T).image[row]
+    above = GroundProjector(camera, grid, height_m=5.0).bev(image, T).image[row]
+    x = grid.xy_from_uv(np.stack([np.arange(61), np.full(61, row)], axis=-1))[:, 0]
+    assert x[ground > 120].min() == pytest.approx(wall, abs=0.15) and ground[-1] > 120
+    # What is seen under the horizon beyond the top of the wall is sky: nothing before it.
+    assert x[above > 120].min() == pytest.approx(wall, abs=0.15)
+    assert not (above[x < wall - 0.2] > 120).any()

@@ -20,6 +20,7 @@ SMALL = {
     'bev_px': 64,
     'patch_px': 128,
     'gsd': 0.5,
+    'reach_m': 12.0,
     'taps': ['stage1', 'stage2', 'stage3'],
     'weights': None,
     'width': 16,
@@ -46,7 +47,7 @@ def test_yaws_are_scored_as_asked():
     """The same yaw scores the same, whoever asks for it and beside which others."""
     model = small().eval()
     batch = batch_of(model, samples(1))
-    view = torch.randn(1, 4, 64, 64)
+    view = torch.randn(1, 7, 64, 64)
     patch = torch.randn(1, 4, 128, 128)
     with torch.no_grad():
         every = model(view, patch)['scores']
@@ -134,7 +135,7 @@ def test_calibration_is_not_trained_and_widens():
     model = small()
     objective = make_objective('volume', model)
     objective(batch_of(model, samples(1)), Progress())[LOSS].backward()
-    view, patch = torch.randn(1, 4, 64, 64), torch.randn(1, 4, 128, 128)
+    view, patch = torch.randn(1, 7, 64, 64), torch.randn(1, 4, 128, 128)
     outputs = model.eval()(view, patch)
     sharp = model.belief(outputs).logits
     model.calibration['log_temperature'].data.fill_(1.0)

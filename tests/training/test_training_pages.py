@@ -173,7 +173,7 @@ def test_sections_say_what_the_networks_are(name):
 def test_the_page_knows_all_names():
     for name in (*PROTOCOLS, *KINDS, *(f.name for f in fields(Config))):
         assert f'`{name}`' in TRAINING, name
-    named = re.findall(r'`((?:efficientnet|vgg|dinov2|convnext)\w*)`', TRAINING)
+    named = re.findall(r'`((?:efficientnet|vgg|resnet|dinov2|convnext)\w*)`', TRAINING)
     assert named and set(named) <= set(BACKBONES)
     families = {re.match(r'[a-z]+', name).group() for name in BACKBONES}
     assert families <= {re.match(r'[a-z]+', name).group() for name in named} | {'convnextv'}

@@ -20,6 +20,7 @@ from training.augmentation.photometric import (
 from training.augmentation.pipeline import Pipeline, pipeline_from, STEPS
 from training.augmentation.prior import DrawPrior, MovePrior
 from training.augmentation.step import Step
+from training.augmentation.viewpoint import MoveViewpoint
 
 __all__ = [
     'CropView',
@@ -30,6 +31,7 @@ __all__ = [
     'JitterView',
     'LimitFieldOfView',
     'MovePrior',
+    'MoveViewpoint',
     'Pipeline',
     'pipeline_from',
     'RollPanorama',

@@ -19,6 +19,7 @@ from training.augmentation.photometric import (
 )
 from training.augmentation.prior import DrawPrior, MovePrior
 from training.augmentation.step import Step
+from training.augmentation.viewpoint import MoveViewpoint
 from training.datasets.sample import Sample
 
 STEPS: dict[str, type[Step]] = {
@@ -34,6 +35,7 @@ STEPS: dict[str, type[Step]] = {
     'drop_depth': DropDepth,
     'draw_prior': DrawPrior,
     'move_prior': MovePrior,
+    'move_viewpoint': MoveViewpoint,
 }
 # Keeps these draws apart from a reader's, which come from (seed, epoch, index) too.
 _STREAM = 0x617567

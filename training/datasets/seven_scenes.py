@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from geoloc_core.errors import DataError
-from geoloc_core.formats.kinect import DEPTH_CAMERA
+from geoloc_core.formats.kinect import CALIBRATIONS, DEPTH_CAMERA
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
@@ -23,7 +23,6 @@ from training.datasets.holdout import check_shares, stretch
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 from training.datasets.seven_scenes_files import (
-    CALIBRATIONS,
     Frame,
     FRAMES_A_SEQUENCE,
     is_flat,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of 7-Scenes: split lists, frames, depth, poses, and how colour and depth relate."""
+"""The files of 7-Scenes: split lists, frames, depth, poses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,38 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
-from geoloc_core.formats.kinect import COLOUR_CAMERA, T_COLOUR_DEPTH
-from geoloc_core.geometry import se3
-from geoloc_core.geometry.cameras import PinholeCamera
 from training.datasets.base import read_raw, UnreadableError
 from training.datasets.hand_held import rigid
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ColourCalibration:
-    """How the colour camera stands to the depth sensor.
-
-    Attributes:
-        camera: Its projection.
-        T_colour_depth: (4, 4) depth sensor -> colour camera, optical frames.
-    """
-
-    camera: PinholeCamera
-    T_colour_depth: Array
-
-
-CALIBRATIONS = {
-    # What the field's structure-based methods use, so its poses are the ones to compare with.
-    'liris': ColourCalibration(COLOUR_CAMERA, T_COLOUR_DEPTH),
-    # Fitted so that edges of depth lie on edges of colour in redkitchen's first sequence: LIRIS's
-    # turn, taken without LIRIS's principal points, shifts depth by some pixels.
-    'redkitchen': ColourCalibration(
-        PinholeCamera(640, 480, 527.4, 527.4, 320.9, 238.4),
-        se3.make(np.eye(3), [-0.0256, 0.0, 0.0]),
-    ),
-}
 # Scene -> sequences of the publisher's training and test split.
 OFFICIAL: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     'chess': ((1, 2, 4, 6), (3, 5)),

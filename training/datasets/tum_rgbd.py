@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from geoloc_core.errors import BagError, CalibrationError, DataError
 from geoloc_core.evaluation.trajectory import associate, Trajectory
 from geoloc_core.evaluation.tum import read_tum, stamp_ns_from_seconds
+from geoloc_core.formats.kinect import TUM_CAMERAS
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.types import GroundView
 from training.datasets.base import AbstractDataset, read_raw, read_rgb, UnreadableError
@@ -29,18 +30,6 @@ from training.datasets.sample import Sample
 
 Array = NDArray[np.float64]
 
-# The publisher's calibration of each Kinect's colour camera; freiburg3 comes undistorted.
-CAMERAS: dict[int, PinholeCamera] = {
-    1: PinholeCamera(
-        640, 480, 517.306408, 516.469215, 318.643040, 255.313989,
-        (0.262383, -0.953104, -0.005358, 0.002628, 1.163314),
-    ),
-    2: PinholeCamera(
-        640, 480, 520.908620, 521.007327, 325.141442, 249.701764,
-        (0.231222, -0.784899, -0.003257, -0.000105, 0.917205),
-    ),
-    3: PinholeCamera(640, 480, 535.4, 539.2, 320.1, 247.6),
-}  # fmt: skip
 UNITS_PER_M = 5000.0
 MAX_GAP_NS = 20_000_000
 # The tracking runs at 100 Hz; a gap of more is a loss, and nothing is made up for it.
@@ -284,7 +273,7 @@ def _camera_of(folder: Path, intrinsics: Sequence[float] | None) -> PinholeCamer
             f'{folder}: the name does not tell which Kinect (freiburg1, 2 or 3) took it; keep the '
             "publisher's name or give intrinsics = [fx, fy, cx, cy]"
         )
-    return CAMERAS[int(found[1])]
+    return TUM_CAMERAS[int(found[1])]
 
 
 def _sequence_folders(root: Path) -> list[Path]:

@@ -81,6 +81,9 @@ def write_results(tables: Path, out: Path) -> Path:
     rows = read_rows(tables / 'cross_view.csv', CROSS_VIEW)
     details = read_rows(tables / 'evaluations.csv', EVALUATIONS)
     parts = [_INTRO]
+    remarks = tables / 'reading.md'
+    if remarks.is_file():
+        parts.append(remarks.read_text(encoding='utf-8'))
     for key, group in _groups(rows, ('split', 'protocol', 'preset')).items():
         parts.append(f'## {key[0]}, {key[1]}, preset {key[2]}\n\n{_compared(group, _HEAD)}\n')
         more = [r for r in details if (r['split'], r['protocol'], r['preset']) == key]

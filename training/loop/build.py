@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.network import Network
 from geoloc_core.models.pretrained import without_pretrained
 from geoloc_core.models.registry import make_model
 from geoloc_core.models.weights import load_into
@@ -83,13 +83,13 @@ def build_objective(config: Config, *, begun: bool) -> Objective:
     return make_objective(config.objective.name, model, config.objective.settings)
 
 
-def _part(model: CrossViewModel, name: str) -> CrossViewModel:
+def _part(model: Network, name: str) -> Network:
     """A network inside a network, by its attribute; itself for ''."""
     part: nn.Module | None = model
     for word in name.split('.') if name else ():
         part = getattr(part, word, None)
-    if not isinstance(part, CrossViewModel):
-        known = [n for n, m in model.named_modules() if n and isinstance(m, CrossViewModel)]
+    if not isinstance(part, Network):
+        known = [n for n, m in model.named_modules() if n and isinstance(m, Network)]
         raise ConfigError(
             f'start_from.{name}: {model.NAME} has no such part; it has '
             f'{", ".join(known) or "none: give one file"}'
@@ -104,7 +104,7 @@ def make_feed(config: Config, objective: Objective, fabric: Fabric, options: Opt
         ConfigError: Data and batch do not go together.
         DataError: A split cannot be read, or is empty.
     """
-    wanted = Wanted(objective.model, tuple(objective.EXTRAS))
+    wanted = Wanted(objective.model, tuple(objective.EXTRAS), objective.companions)
     if options.overfit is not None:
         batch = fixed_batch(config.data, wanted, options.overfit, options.root)
         if len(batch) < options.overfit:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The samples of a run, as its settings describe them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 
 from geoloc_core.errors import ConfigError, DataError
-from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.network import Network
 from training.augmentation import pipeline_from
 from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
-from training.loading import batches_once, make_loader, Preparation, ShardedSampler
+from training.families.registry import family_of
+from training.loading import batches_once, make_loader, Preparation, Prepare, ShardedSampler
+from training.loop.companions import Companions
 from training.loop.reading import plain
 from training.loop.settings import Data, Split
-from training.preparation import CrossViewPreparation
 from training.reduction import Reduction
+
+# Keeps these draws apart from those of readers and augmentation.
+_COMPANIONS = 0x636F6D70
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,20 @@ class Wanted:
     Attributes:
         model: Says what it is fed.
         extras: Names of further arrays.
+        companions: (data set, indices in use) -> which samples share a batch; None for any.
     """
 
-    model: CrossViewModel
+    model: Network
     extras: tuple[str, ...] = ()
+    companions: Callable[[AbstractDataset, np.ndarray], Companions | None] | None = None
 
-    def preparation(self) -> CrossViewPreparation:
+    def preparation(self) -> Prepare:
         """A sample -> arrays."""
-        further = tuple(dict.fromkeys((*self.model.EXTRA_INPUTS, *self.extras)))
-        others = 'others' in further
-        return CrossViewPreparation(
-            self.model.inputs, tuple(e for e in further if e != 'others'), other_patches=others
-        )
+        return family_of(self.model).preparation(self.model, self.extras)
+
+    def grouped(self, dataset: AbstractDataset, indices: np.ndarray) -> Companions | None:
+        """Which samples of a selection share a batch."""
+        return None if self.companions is None else self.companions(dataset, indices)
 
 
 @dataclass
@@ -49,11 +55,15 @@ class Chosen:
         sampler: Batches of (epoch, place).
         indices: Place -> index in the data set.
         ordered: Whether each batch is in the data set's order.
+        companions: Which samples come with each of the sampler's; None for none.
+        seed: Of the draws of companions.
     """
 
     sampler: ShardedSampler
     indices: np.ndarray
     ordered: bool = False
+    companions: Companions | None = None
+    seed: int = 0
 
     def __len__(self) -> int:
         """Batches of a pass."""
@@ -63,7 +73,15 @@ class Chosen:
         """Batches of (epoch, index)."""
         for batch in self.sampler:
             places = sorted(batch) if self.ordered else batch
-            yield [(epoch, int(self.indices[place])) for epoch, place in places]
+            rows = [row for epoch, place in places for row in self._group(epoch, place)]
+            yield [(epoch, int(self.indices[place])) for epoch, place in rows]
+
+    def _group(self, epoch: int, place: int) -> list[tuple[int, int]]:
+        """A sample and those that come with it."""
+        if self.companions is None:
+            return [(epoch, place)]
+        rng = np.random.default_rng([_COMPANIONS, self.seed, epoch, place])
+        return [(epoch, p) for p in (place, *self.companions.of(place, rng))]
 
 
 def open_split(data: Data, name: str, root: Path | None = None) -> tuple[AbstractDataset, Split]:
@@ -120,21 +138,28 @@ def preparation_of(
     """
     sizes = split.reduce or data.reduce
     prepare = wanted.preparation()
+    others = bool(getattr(prepare, 'other_patches', False))
     reduce = None
     options = {**data.options, **(split.options or {})}
-    if prepare.other_patches and not options.get('semi_positives'):
+    if others and not options.get('semi_positives'):
         raise ConfigError(
             'data.options: the objective wants further patches of each place: set semi_positives: '
             'true (of the reader vigor), or objective.settings.semi_positives: 0'
         )
-    if sizes is not None or prepare.other_patches:
+    if sizes is not None or others:
         view, patch = (None, None) if sizes is None else (sizes.view_size, sizes.patch_size)
-        reduce = Reduction(view, patch, keep_others=prepare.other_patches)
+        reduce = Reduction(view, patch, keep_others=others)
     steps = data.augment if split.augment is None else split.augment
     # Validation shows the data as it is, unless its own section says otherwise.
     steps = steps if augmented or split.augment is not None else ()
     augment = pipeline_from(list(steps), seed) if steps else None
-    return Preparation(reduce, augment, prepare, None if data.cache is None else Path(data.cache))
+    return Preparation(
+        reduce,
+        augment,
+        prepare,
+        None if data.cache is None else Path(data.cache),
+        with_index=family_of(wanted.model).INDEXED,
+    )
 
 
 def training_batches(
@@ -163,10 +188,14 @@ def training_batches(
         )
     dataset, split = open_split(data, 'train', root)
     indices = chosen_indices(dataset, split.limit)
+    companions = wanted.grouped(dataset, indices)
+    anchors = _anchors(batch_size // world, companions, 'batch_size')
     sampler = Chosen(
-        ShardedSampler(len(indices), batch_size // world, seed=seed, rank=rank, world_size=world),
+        ShardedSampler(len(indices), anchors, seed=seed, rank=rank, world_size=world),
         indices,
         ordered=data.batch_order == 'place',
+        companions=companions,
+        seed=seed,
     )
     preparation = preparation_of(data, split, wanted, augmented=True, seed=seed)
     loader = make_loader(dataset, sampler, preparation, workers=data.workers, pin_memory=pin)
@@ -210,6 +239,27 @@ def fixed_batch(data: Data, wanted: Wanted, count: int, root: Path | None) -> An
     dataset, split = open_split(data, 'train', root)
     if len(dataset) < count:
         raise DataError(f'--overfit {count}: the split has {len(dataset)} samples')
-    batches = batches_once(chosen_indices(dataset, count), count)
+    indices = chosen_indices(dataset, None)
+    companions = wanted.grouped(dataset, indices)
+    anchors = _anchors(count, companions, '--overfit')
+    places = np.arange(anchors) * len(indices) // anchors
+    # A sampler of one batch, so that companions come as they do in a real run.
+    one = [[(0, int(place)) for place in places]]
+    batches = list(Chosen(one, indices, companions=companions))  # type: ignore[arg-type]
     preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
     return next(iter(make_loader(dataset, batches, preparation)))
+
+
+def _anchors(rows: int, companions: Companions | None, name: str) -> int:
+    """Groups in so many rows.
+
+    Raises:
+        ConfigError: They are no whole number.
+    """
+    size = 1 if companions is None else companions.size
+    if rows % size:
+        raise ConfigError(
+            f'{name}: {rows} rows a process are no whole number of groups of {size}, as the '
+            'objective wants them'
+        )
+    return rows // size

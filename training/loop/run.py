@@ -15,7 +15,7 @@ import torch
 from geoloc_core.errors import ConfigError, GeolocError
 from geoloc_core.models.base import parameter_count
 from geoloc_core.models.weights import load_into, save_weights
-from training.calibrate import fit_calibration
+from training.families.registry import family_of
 from training.host import channels_together, keep_memory
 from training.loop.build import build_objective, make_fabric, make_feed, Options, overfitting
 from training.loop.data import validation_batches, Wanted
@@ -27,6 +27,8 @@ from training.loop.trainer import BEST, STATE, Trainer
 from training.loop.validation import validate
 
 WEIGHTS = 'model.safetensors'
+# Samples at most; enough for a few scalars.
+_CALIBRATED_ON = 512
 # What may differ between a run and its continuation: it changes no number but by rounding.
 _FREE = (
     'data.root',
@@ -71,6 +73,7 @@ def train(config: Config, options: Options) -> int:
     # Weights are drawn alike everywhere, and apart from the draws of any step.
     seed_step(config.seed, -1, 0)
     objective = build_objective(config, begun=state is not None)
+    family_of(objective.model).require_metric(config.validate.metric)
     channels_together(objective)
     resolved = replace(
         config,
@@ -183,11 +186,13 @@ def _calibrated(trainer: Trainer, journal: Journal, options: Options) -> dict[st
     wanted = Wanted(model)
     few = validation_batches(config.data, wanted, config.batch_size, root=options.root, mixed=True)
     with fabric.autocast():
-        fit = fit_calibration(model, few, fabric.device)
+        fit = family_of(model).fit(model, few, fabric.device, _CALIBRATED_ON)
     journal.say(fit.text)
     batches = validation_batches(config.data, wanted, config.batch_size, root=options.root)
     metrics = validate(fabric, model, batches, alone=True)
     journal.scalars('calibrated', metrics, trainer.counters.step)
+    if not fit.samples:
+        return metrics
     before_after = {'nll_before_calibration': fit.before, 'nll_after_calibration': fit.after}
     return {**before_after, **metrics}
 

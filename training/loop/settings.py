@@ -15,6 +15,20 @@ METRICS = (
     'nll',
     'coverage_95',
 )
+# Of networks that answer with a camera's pose in six degrees of freedom.
+CAMERA_POSE_METRICS = (
+    'translation_mean_m',
+    'translation_median_m',
+    'rotation_mean_deg',
+    'rotation_median_deg',
+    'recall_5cm_5deg',
+    'recall_25cm_5deg',
+    'nll',
+    'coverage_95',
+)
+# Of networks that describe a picture, to find its place by.
+DESCRIPTOR_METRICS = ('recall_at_1', 'recall_at_5', 'recall_at_20')
+_ALL_METRICS = tuple(dict.fromkeys((*METRICS, *CAMERA_POSE_METRICS, *DESCRIPTOR_METRICS)))
 
 
 @dataclass(frozen=True)
@@ -156,13 +170,13 @@ class Validate:
 
     Attributes:
         every_epochs: Passes between two looks; the last pass is always looked at.
-        metric: What the best weights are chosen by; lower is better, but for coverage_95: the
-            nearer to 0.95.
+        metric: What the best weights are chosen by, of the figures that the system's family has;
+            lower is better, but for coverage_95, the nearer to 0.95, and for recall, the higher.
         patience: Stop after so many looks without a better one; None never stops.
     """
 
     every_epochs: int = 1
-    metric: Literal[METRICS] = 'position_mean_m'  # type: ignore[valid-type]
+    metric: Literal[_ALL_METRICS] = 'position_mean_m'  # type: ignore[valid-type]
     patience: int | None = None
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError, DataError
-from geoloc_core.models.base import CrossViewModel
+from geoloc_core.models.network import Network
 from geoloc_core.models.weights import fill, save_weights
 from training.loading import Batch
 from training.loop.ema import Ema
@@ -112,9 +112,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Puts everything on the device."""
-        self.model: CrossViewModel = self.objective.model
+        self.model: Network = self.objective.model
         for module in self.objective.modules():
-            if isinstance(module, CrossViewModel):
+            if isinstance(module, Network):
                 # Fitted on validation data afterwards.
                 module.calibration.requires_grad_(False)
         learning = [p for p in self.objective.parameters() if p.requires_grad]
@@ -134,7 +134,7 @@ class Trainer:
         self._waited = 0.0
 
     @property
-    def deployed(self) -> CrossViewModel:
+    def deployed(self) -> Network:
         """The network that is validated and saved."""
         return self.objective.deployed if self.ema is None else self.ema.model
 

@@ -3,21 +3,17 @@
 
 from collections.abc import Iterable
 import math
+from typing import Any
 
 from lightning_fabric import Fabric
-import numpy as np
 import torch
 
-from geoloc_core.models.base import CrossViewModel
-from training.loop.settings import METRICS
-from training.scoring import scored_batches, Scores
-
-# A yaw that is given is off by nothing but rounding, rad.
-_GIVEN_YAW = 1e-4
+from geoloc_core.models.network import Network
+from training.families.registry import family_of
 
 
 def validate(
-    fabric: Fabric, model: CrossViewModel, batches: Iterable, *, alone: bool = False
+    fabric: Fabric, model: Network, batches: Iterable, *, alone: bool = False
 ) -> dict[str, float]:
     """Figures of the whole split, the same on every process.
 
@@ -28,21 +24,19 @@ def validate(
         alone: The other processes are not asked for theirs.
 
     Returns:
-        `METRICS`. NLL and coverage are those of (x, y) where the yaw is given.
+        The figures of the model's family.
 
     Raises:
         DataError: Not one sample could be read.
     """
+    family = family_of(model)
     with fabric.autocast():
-        parts = [part for _, _, part in scored_batches(model, batches, fabric.device)]
+        parts = family.measure(model, batches, fabric.device)
     if fabric.world_size > 1 and not alone:
-        shares = [parts] * fabric.world_size
+        shares: list[list[Any]] = [parts] * fabric.world_size
         torch.distributed.all_gather_object(shares, parts)
         parts = [part for share in shares for part in share]
-    scores = Scores.joined(parts)
-    given = bool(np.abs(scores.truth[:, 2]).max() < _GIVEN_YAW)
-    figures = scores.figures(2 if given else 3)
-    return {name: figures[name] for name in METRICS}
+    return family.figures(parts)
 
 
 def badness(metrics: dict[str, float], name: str) -> float:
@@ -50,4 +44,6 @@ def badness(metrics: dict[str, float], name: str) -> float:
     value = metrics[name]
     if name == 'coverage_95':
         value = abs(value - 0.95)
+    elif name.startswith('recall_'):
+        value = -value
     return value if math.isfinite(value) else math.inf

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import nn, Tensor
 
 from geoloc_core.models.base import CrossViewModel, normalise, Outputs
+from training.datasets.base import AbstractDataset
+from training.loop.companions import Companions
 
 # The name of the term that is minimised; the others are shown beside it.
 LOSS = 'loss'
@@ -44,19 +47,30 @@ class Objective(nn.Module, ABC):
     Settings: ClassVar[type]
     EXTRAS: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, model: CrossViewModel, settings: Any) -> None:
-        """Takes a model to train."""
+    def __init__(self, model: Any, settings: Any) -> None:
+        """Takes a model of the family that it is made for."""
         super().__init__()
         self.model = model
         self.settings = settings
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor], progress: Progress) -> dict[str, Tensor]:
-        """Losses of a batch (`CrossViewPreparation` says what is in it).
+        """Losses of a batch (the preparation of the model's family says what is in it).
 
         Returns:
             Name -> scalar; `LOSS` is the one to minimise, weights applied, the others its parts.
         """
+
+    def companions(self, dataset: AbstractDataset, indices: np.ndarray) -> Companions | None:
+        """Which samples must share a batch; None, as usual, for any.
+
+        Called once, before training, so an objective may look into the data set here.
+
+        Args:
+            dataset: The training split.
+            indices: (N,) of its samples that are used.
+        """
+        return None
 
     def after_step(self, progress: Progress) -> None:
         """Called after each step of the optimizer; e.g. moves a teacher."""
@@ -65,7 +79,7 @@ class Objective(nn.Module, ABC):
         """Called after each pass over the data, before validation."""
 
     @property
-    def deployed(self) -> CrossViewModel:
+    def deployed(self) -> Any:
         """The network to validate, save and run: a student's teacher may be better than it."""
         return self.model
 

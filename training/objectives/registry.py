@@ -6,7 +6,8 @@ import importlib
 from typing import Any
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.models.base import CrossViewModel, settings_from
+from geoloc_core.models.base import settings_from
+from geoloc_core.models.network import Network
 from training.objectives.base import Objective
 
 # name -> (module of this package, class); imported when asked for.
@@ -21,11 +22,15 @@ OBJECTIVES: dict[str, tuple[str, str]] = {
     'fusion_transformer': ('fusion_transformer', 'FusionTransformerObjective'),
     'focused_volume': ('focused_volume', 'FocusedVolume'),
     'volume': ('volume', 'VolumeLikelihood'),
+    'pose_regression': ('pose_regression', 'PoseRegression'),
+    'vmloc': ('vmloc', 'VmLocObjective'),
+    'spatial_contrastive': ('spatial_contrastive', 'SpatialContrastive'),
+    'relaxed_contrastive': ('relaxed_contrastive', 'RelaxedContrastive'),
 }
 
 
 def make_objective(
-    name: str, model: CrossViewModel, settings: Mapping[str, Any] | None = None
+    name: str, model: Network, settings: Mapping[str, Any] | None = None
 ) -> Objective:
     """A training method around a model.
 

@@ -62,10 +62,11 @@ def _features(model: CrossViewModel, sample: Sample) -> Iterator[Maps]:
     spec = model.inputs.patch
     batch, _ = prepared(model, sample)
     fed = normalise(batch['patch'], batch['patch_mask'], spec)
+    channels = max(spec.channels, model.inputs.view.channels)
 
     def after(module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         alone = len(args) == 1 and isinstance(args[0], Tensor) and args[0].dim() == 4
-        if not alone or args[0].shape[1] > spec.channels:
+        if not alone or args[0].shape[1] > channels:
             return
         deepest = _deepest(out, args[0])
         if deepest is not None:

@@ -62,7 +62,7 @@ class Look:
     @property
     def view(self) -> NDArray[np.uint8]:
         """(H, W, 3) the view that the network was fed."""
-        return picture_of(self.batch['view'])
+        return picture_of(self.batch['view'][:, :3])
 
     @property
     def error_m(self) -> float:

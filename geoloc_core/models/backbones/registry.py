@@ -7,7 +7,7 @@ from typing import cast
 from torch import nn
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.models.backbones import efficientnet, hub, vgg
+from geoloc_core.models.backbones import efficientnet, hub, resnet, vgg
 from geoloc_core.models.backbones.base import Backbone
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.backbones.pretrained import (
@@ -19,7 +19,7 @@ from geoloc_core.models.backbones.pretrained import (
 )
 from geoloc_core.models.pretrained import pretrained_wanted
 
-BACKBONES = (*efficientnet.SCALES, 'vgg16', *hub.VARIANTS)
+BACKBONES = (*efficientnet.SCALES, 'vgg16', *resnet.DEPTHS, *hub.VARIANTS)
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
@@ -59,6 +59,9 @@ def make_backbone(
         made = hub.HubBackbone(name, taps, in_channels)
     elif name == 'vgg16':
         made = vgg.Vgg16(taps or vgg.DEFAULT_TAPS, in_channels)
+    elif name in resnet.DEPTHS:
+        made = resnet.ResNet(name, taps or resnet.TAPS, in_channels)
+        rename = str
     else:
         made = efficientnet.EfficientNet(name, taps or efficientnet.DEFAULT_TAPS, in_channels)
         rename = efficientnet_names(efficientnet.block_counts(name))

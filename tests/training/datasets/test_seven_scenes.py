@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import DataError
+from geoloc_core.formats.kinect import CALIBRATIONS
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import depth_disagreement
 from tests.training.datasets.compass import assert_compass, write_compass
 from training.datasets.base import UnreadableError
 from training.datasets.sample import LabelKind
 from training.datasets.seven_scenes import SevenScenes
-from training.datasets.seven_scenes_files import CALIBRATIONS, read_pose, read_split
+from training.datasets.seven_scenes_files import read_pose, read_split
 
 H, W = 48, 64
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import DataError
+from geoloc_core.formats.kinect import TUM_CAMERAS
 from geoloc_core.geometry import se3
 from tests.training.datasets.compass import assert_compass, write_compass
 from training.datasets.base import UnreadableError
 from training.datasets.sample import LabelKind
-from training.datasets.tum_rgbd import CAMERAS, read_list, TumRgbd
+from training.datasets.tum_rgbd import read_list, TumRgbd
 
 H, W = 48, 64
 NAME = 'rgbd_dataset_freiburg1_xyz'
@@ -65,7 +66,7 @@ def test_a_sequence_as_published(sequence):
     np.testing.assert_allclose(sample.T_map_base[:3, 0], pose_at(100.033333)[:3, 2], atol=1e-5)
     np.testing.assert_allclose(sample.view.depth[5:], 1.2)
     assert np.isnan(sample.view.depth[:5]).all() and sample.view.depth.dtype == np.float32
-    assert sample.view.camera.distortion == CAMERAS[1].distortion
+    assert sample.view.camera.distortion == TUM_CAMERAS[1].distortion
     assert sample.view.camera.fx == pytest.approx(517.306408 / 10)
     assert TumRgbd.recognises(sequence) and TumRgbd.recognises(sequence.parent)
     assert pickle.loads(pickle.dumps(dataset)).keys == dataset.keys

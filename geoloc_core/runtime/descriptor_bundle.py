@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles of descriptor networks: `model.onnx` and `descriptor.json`, and how places use them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.descriptor_spec import DescriptorSpec, network_input
+from geoloc_core.errors import BundleError, InputError, MapError
+from geoloc_core.features.base import (
+    AbstractGlobalDescriptor,
+    Floats,
+    LocalFeatures,
+    require_rgb,
+)
+from geoloc_core.runtime.bundle import agree, MAX_SPEC_BYTES, MAX_WEIGHTS_BYTES, read_part, WEIGHTS
+from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.runtime.onnx_engine import OnnxEngine
+
+SPEC = 'descriptor.json'
+KIND = 'network'
+_DIGEST = 'sha256'
+
+
+@dataclass(frozen=True)
+class DescriptorBundle:
+    """Verified weights of a descriptor network and what they are.
+
+    Attributes:
+        folder: Where they were read.
+        spec: What they expect and return.
+        weights: Content of model.onnx, whose sha256 is the specification's.
+    """
+
+    folder: Path
+    spec: DescriptorSpec
+    weights: bytes
+
+    def open_engine(self, threads: int = 2) -> AbstractEngine:
+        """Loads the weights into an engine that agrees with the specification.
+
+        Raises:
+            BundleError: The engine refuses them, or their inputs and outputs are others.
+        """
+        engine = OnnxEngine(self.weights, threads)
+        view = self.spec.view
+        agree('inputs', engine.inputs, {view.name: (1, 3, view.height, view.width)}, SPEC)
+        agree('outputs', engine.outputs, {self.spec.output: (1, self.spec.size)}, SPEC)
+        return engine
+
+
+class NetworkDescriptor(AbstractGlobalDescriptor):
+    """Describes whole pictures by a network; a place map remembers which one."""
+
+    kind = KIND
+
+    def __init__(self, bundle: DescriptorBundle, threads: int = 2) -> None:
+        """Opens the network.
+
+        Raises:
+            BundleError: The engine refuses it.
+        """
+        self.spec = bundle.spec
+        self.size = bundle.spec.size
+        self._engine = bundle.open_engine(threads)
+
+    def describe(self, image: NDArray[np.uint8] | None, local: LocalFeatures) -> Floats:
+        """See `AbstractGlobalDescriptor`; the local features play no part.
+
+        Raises:
+            InputError: There is no picture, or it is none in colour.
+        """
+        if image is None:
+            raise InputError(
+                'a network describes pictures, and there is none: pass the picture, or use a '
+                'descriptor made of features'
+            )
+        require_rgb(image)
+        view = self.spec.view
+        said = self._engine.run({view.name: network_input(image, view)})
+        return np.asarray(said[self.spec.output][0], np.float32)
+
+    def arrays(self) -> Mapping[str, NDArray]:
+        """The sha256 of the weights: a map made with other ones cannot be searched."""
+        return {_DIGEST: np.frombuffer(bytes.fromhex(self.spec.sha256), np.uint8).copy()}
+
+    def require_of(self, kind: str, arrays: Mapping[str, NDArray]) -> None:
+        """Refuses a place map whose pictures were described otherwise.
+
+        Args:
+            kind: `PlaceMap.global_kind`.
+            arrays: `PlaceMap.global_arrays`.
+
+        Raises:
+            MapError: They were.
+        """
+        own = self.arrays()[_DIGEST]
+        if kind != self.kind or not np.array_equal(arrays.get(_DIGEST, own[:0]), own):
+            raise MapError(
+                f'the pictures of the place map were described by {kind!r} and other weights than '
+                f'{self.spec.system} {self.spec.sha256[:12]}: build it again with these, or use '
+                'those'
+            )
+
+
+def load_descriptor_bundle(folder: str | Path) -> DescriptorBundle:
+    """Reads and verifies a bundle.
+
+    Raises:
+        BundleError: A file is missing, too large, damaged or not what the specification says.
+    """
+    folder = Path(folder)
+    text = read_part(folder / SPEC, MAX_SPEC_BYTES, SPEC)
+    try:
+        spec = DescriptorSpec.from_json(text.decode('utf-8'))
+    except (BundleError, UnicodeDecodeError) as error:
+        raise BundleError(f'{folder / SPEC}: {error}') from error
+    weights = read_part(folder / WEIGHTS, MAX_WEIGHTS_BYTES, SPEC)
+    digest = hashlib.sha256(weights).hexdigest()
+    if digest != spec.sha256:
+        raise BundleError(
+            f'{folder / WEIGHTS} has sha256 {digest}, but {SPEC} says {spec.sha256}: the file is '
+            'damaged or belongs to another bundle; copy the bundle again'
+        )
+    return DescriptorBundle(folder, spec, weights)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keyframes that may show what a view shows: by their descriptors, or by where the view is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoloc_core.geometry.cameras import AbstractCamera
+from geoloc_core.maps.place.records import PlaceMap
+from geoloc_core.sources.rgbd.surface import overlap
+
+Array = NDArray[np.float64]
+
+# From this many keyframes on an index pays, if one is installed; below it a product is quicker.
+_LARGE = 20_000
+# A place that looks nearly as alike as the best one, this far away, is looked at as well.
+_ELSEWHERE_M = 4.0
+_NEARLY = 0.85
+
+
+class KeyframeIndex:
+    """The keyframes of a map by their global descriptors; exact, FAISS or not."""
+
+    def __init__(self, place: PlaceMap) -> None:
+        """Takes the descriptors of a map."""
+        self._descriptors = np.ascontiguousarray(place.global_descriptors, np.float32)
+        self._places = place.poses[:, :3, 3]
+        self._faiss = _faiss_index(self._descriptors)
+
+    def __len__(self) -> int:
+        """Number of keyframes."""
+        return len(self._descriptors)
+
+    def nearest(
+        self, descriptor: NDArray[np.float32], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The most similar keyframes.
+
+        Args:
+            descriptor: (G,) of unit length.
+            count: How many; fewer if there are not so many.
+
+        Returns:
+            Indices (count,) and similarities (count,), best first; of equal ones the earlier.
+        """
+        count = min(count, len(self))
+        if self._faiss is not None:
+            similarity, index = self._faiss.search(descriptor[None], count)
+            return index[0].astype(np.int64), similarity[0]
+        similarity = self._descriptors @ descriptor
+        order = np.argsort(-similarity, kind='stable')[:count]
+        return order.astype(np.int64), similarity[order]
+
+    def candidates(self, descriptor: NDArray[np.float32], count: int) -> list[int]:
+        """Keyframes to match: the most similar ones, and who looks nearly like them elsewhere.
+
+        Without the latter a twin of a room would never be looked at, and the answer would be
+        sure of itself instead of ambiguous.
+
+        Args:
+            descriptor: (G,) of unit length.
+            count: Of the most similar ones; of the others at most half as many.
+        """
+        order, similarity = self.nearest(descriptor, 6 * count)
+        chosen = [int(k) for k in order[:count]]
+        extra: list[int] = []
+        for k, alike in zip(order[count:], similarity[count:], strict=True):
+            if alike < _NEARLY * similarity[0] or len(extra) >= count // 2:
+                break
+            apart = np.linalg.norm(self._places[chosen + extra] - self._places[k], axis=1)
+            if apart.min() > _ELSEWHERE_M:
+                extra.append(int(k))
+        return chosen + extra
+
+
+def seeing(
+    place: PlaceMap,
+    T_place_camera: Array,
+    points: Array,
+    count: int,
+    within_m: float = 10.0,
+) -> list[int]:
+    """Keyframes that saw most of what a view at a pose sees.
+
+    Args:
+        place: The map.
+        T_place_camera: (4, 4) of the view.
+        points: (N, 3) m some of what it sees, optical frame.
+        count: How many at most.
+        within_m: Keyframes taken farther away are not looked at.
+
+    Returns:
+        Indices, best first, of keyframes that saw at least a tenth of it.
+    """
+    centres = place.poses[:, :3, 3]
+    near = np.flatnonzero(np.linalg.norm(centres - T_place_camera[:3, 3], axis=1) < within_m)
+    shares = overlap([place.keyframes[k] for k in near], place.camera, points, T_place_camera)
+    order = near[np.argsort(-shares, kind='stable')]
+    enough = int((shares >= 0.1).sum())
+    return [int(k) for k in order[: min(count, enough)]]
+
+
+def glance(camera: AbstractCamera, distance_m: float = 2.0) -> Array:
+    """Points (N, 3) m that a camera without depth may be looking at: its rays at a distance."""
+    u, v = np.meshgrid(
+        np.linspace(0.1, 0.9, 9) * (camera.width - 1),
+        np.linspace(0.1, 0.9, 7) * (camera.height - 1),
+    )
+    rays = camera.unproject(np.stack([u.ravel(), v.ravel()], axis=1))
+    rays = rays[rays[:, 2] > 0.1]
+    return np.asarray(rays / rays[:, 2:] * distance_m)
+
+
+def _faiss_index(descriptors: NDArray[np.float32]):  # type: ignore[no-untyped-def]
+    """An exact index of inner products, where FAISS is installed and the map is large."""
+    if len(descriptors) < _LARGE:
+        return None
+    try:
+        import faiss
+    except ImportError:
+        return None
+    index = faiss.IndexFlatIP(descriptors.shape[1])
+    index.add(descriptors)
+    return index
+
+
+def sample(points: Array, count: int) -> Array:
+    """Up to `count` of some points (N, 3), evenly."""
+    if len(points) <= count:
+        return points
+    return points[np.linspace(0, len(points) - 1, count).astype(int)]
+
+
+__all__: Sequence[str] = ('KeyframeIndex', 'glance', 'sample', 'seeing')

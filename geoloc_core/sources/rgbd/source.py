@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The place map as a source of measurements: geometry first, a regressor where it refuses."""
+
+from typing import Protocol
+
+import numpy as np
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.geodesy import EnuFrame
+from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
+
+
+class Fallback(Protocol):
+    """What guesses the pose of a view in the place where geometry does not know it."""
+
+    def localize(self, view: GroundView, prior: PosePrior | None = None) -> PoseMeasurement:
+        """The pose of base_link in the frame of the PLACE, or the reason for none."""
+
+
+class RgbdSource:
+    """A `localizer.ViewSource` for one place map.
+
+    Attributes:
+        localizer: Geometry.
+        fallback: Asked where geometry refuses, or None.
+    """
+
+    def __init__(
+        self,
+        localizer: PlaceLocalizer,
+        fallback: Fallback | None = None,
+        T_map_place: Array | None = None,
+    ) -> None:
+        """Takes what measures.
+
+        Args:
+            localizer: Geometry.
+            fallback: A regressor that answers in the frame of the place, such as
+                `pose_regressor.PoseRegressor`; or None.
+            T_map_place: (4, 4) for a place that is not tied to the Earth: where its frame lies
+                in the map frame. By default they are the same. A place with an anchor knows it.
+
+        Raises:
+            ConfigError: It is no rigid motion, or given for a place that has an anchor.
+        """
+        if T_map_place is not None:
+            if localizer.place.anchor is not None:
+                raise ConfigError(
+                    f'place {localizer.place.name} is tied to the Earth: do not say again where '
+                    'it lies'
+                )
+            if not se3.is_rigid(T_map_place):
+                raise ConfigError('T_map_place is no rigid motion (4, 4)')
+        self.localizer = localizer
+        self.fallback = fallback
+        self._T_map_place = np.eye(4) if T_map_place is None else np.asarray(T_map_place)
+
+    def T_map_place(self, frame: EnuFrame | None) -> Array:
+        """(4, 4) place frame -> map frame.
+
+        Raises:
+            ConfigError: The place is tied to the Earth and no map frame is known.
+        """
+        anchor = self.localizer.place.anchor
+        if anchor is None:
+            return self._T_map_place
+        if frame is None:
+            raise ConfigError('a place tied to the Earth needs a map frame: set a datum')
+        return anchor.T_map_place(frame)
+
+    def measure(
+        self,
+        view: GroundView,
+        prior: PosePrior | None,
+        frame: EnuFrame | None = None,
+        map_source: AbstractMapSource | None = None,
+    ) -> PoseMeasurement:
+        """Measures the pose of one view.
+
+        Args:
+            view: Colour, and depth if there is any.
+            prior: Where base_link is believed to be, or None.
+            frame: The map frame, where the place is tied to the Earth.
+            map_source: Aerial imagery; not needed.
+
+        Returns:
+            What geometry says; where it refuses, what the regressor says, with the reasons of
+            both; else the status of geometry.
+        """
+        T_map_place = self.T_map_place(frame)
+        measured = self.localizer.localize(view, prior, T_map_place)
+        if measured.status in (Status.OK, Status.BAD_INPUT) or self.fallback is None:
+            return measured
+        guess = self.fallback.localize(view, prior)
+        why = tuple(f'geometry: {reason}' for reason in measured.reasons)
+        if guess.status is not Status.OK or guess.T_map_base is None or guess.cov is None:
+            both = (*why, *(f'regressor: {reason}' for reason in guess.reasons))
+            return PoseMeasurement(
+                view.stamp_ns, measured.status, both, timings_ms=measured.timings_ms
+            )
+        return PoseMeasurement(
+            view.stamp_ns,
+            Status.OK,
+            ('guessed by the regressor', *guess.reasons, *why),
+            T_map_base=T_map_place @ guess.T_map_base,
+            cov=se3.rotate_cov(guess.cov, T_map_place[:3, :3]),
+            timings_ms={**measured.timings_ms, **guess.timings_ms},
+        )

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Localization in a real kitchen: the map from frames 0-745 of 7-Scenes, the queries 750-995.
+
+Every query counts: one without an answer has an infinite error. The poses given with the data are
+those of depth tracking and wander by centimetres before frame 930, so both halves are shown, and
+beside the errors how well the depth of the queries lies on that of the map at the estimated and
+at the given pose, which asks no pose for its opinion.
+
+The colour camera is calibrated from the map frames first (`colour_calibration`).
+
+Run: python -m tests.benchmarks.redkitchen [--features xfeat] [FOLDER]
+"""
+
+import argparse
+from dataclasses import dataclass, replace
+import os
+from pathlib import Path
+import sys
+import time
+
+import numpy as np
+
+from geoloc_core.evaluation.consistency import chi2_limit, coverage, nees
+from geoloc_core.features.registry import open_features
+from geoloc_core.formats.kinect import CALIBRATIONS, DEPTH_CAMERA
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.registration import register_depth
+from geoloc_core.maps.place.builder import build_place, BuildConfig
+from geoloc_core.maps.place.depth import points_at
+from geoloc_core.maps.place.records import PlaceMap
+from geoloc_core.maps.place.selection import SelectionConfig
+from geoloc_core.maps.place.sequence import MemorySequence, PosedView
+from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.sources.rgbd.retrieval import seeing
+from geoloc_core.sources.rgbd.surface import MapSurfaces, view_surface
+from geoloc_core.types import GroundView, PosePrior, Status
+from tests.benchmarks import colour_calibration, results
+from training.datasets.base import read_rgb
+from training.datasets.hand_held import T_BASE_CAMERA
+from training.datasets.seven_scenes_files import list_frames, read_depth, read_pose
+
+FOLDER = Path('seven_scenes_redkitchen') / 'seq'
+LAST_MAP, FIRST_QUERY, GOOD_TRUTH = 745, 750, 930
+START = CALIBRATIONS['redkitchen']
+# A tracker's own belief from one query to the next, a sixth of a second later.
+TRACK_STD = np.array([0.08] * 3 + [np.radians(3.0)] * 3)
+NEAR_M = 0.1
+
+
+@dataclass
+class Frame:
+    """One frame as it lies on disk: colour, depth of its own camera, pose of that camera."""
+
+    number: int
+    image: np.ndarray
+    depth: np.ndarray
+    T_world_depth: np.ndarray
+
+    @property
+    def T_world_colour(self) -> np.ndarray:
+        return self.T_world_depth @ se3.inverse(START.T_colour_depth)
+
+    def view(self, camera, with_depth=True) -> GroundView:
+        depth = None
+        if with_depth:
+            depth = register_depth(self.depth, DEPTH_CAMERA, camera, START.T_colour_depth)
+        stamp = self.number * 1_000_000_000 // 30
+        return GroundView(stamp, self.image, camera, T_BASE_CAMERA, depth)
+
+
+def read(folder: Path, numbers=None) -> list[Frame]:
+    frames, _ = list_frames(folder, 'redkitchen')
+    if numbers is not None:
+        frames = [frame for frame in frames if frame.number in numbers]
+    return [
+        Frame(frame.number, read_rgb(colour), read_depth(depth), read_pose(pose))
+        for frame in frames
+        for colour, depth, pose in [frame.files]
+    ]
+
+
+def calibrated(frames: list[Frame]):
+    """The colour camera by the map frames alone, and how well it explains them."""
+    detector = open_features('sift')
+    local = [detector.detect(frame.image) for frame in frames]
+    poses = np.stack([frame.T_world_colour for frame in frames])
+    camera, figures = START.camera, {}
+    # Depth is registered by the camera that is sought: once more with what was found.
+    for turn in ('first', 'second'):
+        depths = [
+            points_at(found.xy, frame.view(camera).depth, camera, np.eye(4))[:, 2].astype(float)
+            for frame, found in zip(frames, local, strict=True)
+        ]
+        pairs = colour_calibration.find_pairs(local, depths, poses, camera)
+        camera, figures[turn] = colour_calibration.fit(pairs, poses, camera)
+    figures['camera'] = {name: getattr(camera, name) for name in ('fx', 'fy', 'cx', 'cy')} | {
+        'k1': camera.distortion[0],
+        'k2': camera.distortion[1],
+    }
+    return camera, figures
+
+
+def make_map(frames: list[Frame], camera, features: str, coverage: float) -> PlaceMap:
+    views = [
+        PosedView(
+            f'frame-{frame.number:06d}',
+            frame.view(camera),
+            frame.T_world_colour @ se3.inverse(T_BASE_CAMERA),
+        )
+        for frame in frames
+    ]
+    config = BuildConfig(features=features, selection=SelectionConfig(coverage=coverage))
+    return build_place(MemorySequence('redkitchen', views), config)
+
+
+def error(measured, frame: Frame) -> np.ndarray:
+    """(6,) of the camera: m and rad, place axes; infinite without an answer."""
+    if measured.status is not Status.OK:
+        return np.full(6, np.inf)
+    T = measured.T_map_base @ T_BASE_CAMERA
+    truth = frame.T_world_colour
+    return np.concatenate([T[:3, 3] - truth[:3, 3], se3.log_rotation(T[:3, :3] @ truth[:3, :3].T)])
+
+
+def run(localizer: PlaceLocalizer, queries, camera, with_depth: bool, track: bool = False):
+    """Localizes all queries; (measured, seconds) of each."""
+    answers, prior = [], None
+    for frame in queries:
+        view = frame.view(camera, with_depth)
+        start = time.perf_counter()
+        measured = localizer.localize(view, prior)
+        answers.append((measured, time.perf_counter() - start))
+        prior = None
+        if track and measured.status is Status.OK:
+            prior = PosePrior(view.stamp_ns, measured.T_map_base, np.diag(TRACK_STD**2))
+    return answers
+
+
+def figures_of(answers, queries) -> dict:
+    errors = np.array([error(m, f) for (m, _), f in zip(answers, queries, strict=True)])
+    metres, degrees = np.linalg.norm(errors[:, :3], axis=1), np.linalg.norm(errors[:, 3:], axis=1)
+    degrees = np.degrees(degrees)
+    # base_link of these data is the camera's centre, so that its covariance is the camera's.
+    covs = np.array([m.cov if m.cov is not None else np.full((6, 6), np.nan) for m, _ in answers])
+    numbers = np.array([frame.number for frame in queries])
+    figures = {}
+    for name, part in (
+        ('', numbers > 0),
+        ('before_930', numbers < GOOD_TRUTH),
+        ('from_930', numbers >= GOOD_TRUTH),
+    ):
+        if not part.any():
+            continue
+        m, d = metres[part], degrees[part]
+        known = np.isfinite(m)
+        e = nees(errors[part][known], covs[part][known])
+        found = {
+            'queries': int(part.sum()),
+            'translation_median_cm': 100 * float(np.median(m)),
+            'rotation_median_deg': float(np.median(d)),
+            'recall_5cm_5deg': float(np.mean((m < 0.05) & (d < 5.0))),
+            'recall_2cm_2deg': float(np.mean((m < 0.02) & (d < 2.0))),
+            'answered': float(known.mean()),
+            'nees_mean': float(e.mean()) if len(e) else float('nan'),
+            'coverage_95': coverage(e, chi2_limit(0.95, 6)),
+            'std_median_cm': 100
+            * float(np.median([np.sqrt(np.trace(c[:3, :3]) / 3) for c in covs[part][known]])),
+        }
+        if name:
+            figures[name] = found
+        else:
+            figures.update(found)
+    figures['seconds_per_query'] = float(np.median([seconds for _, seconds in answers]))
+    return figures
+
+
+def consistency(place: PlaceMap, queries, camera, poses) -> dict:
+    """How the depth of queries lies on the map's at some poses (4, 4): no pose is asked."""
+    surfaces, shares, distances = MapSurfaces(place), [], []
+    for frame, T in zip(queries, poses, strict=True):
+        if T is None:
+            continue
+        points, normals = view_surface(frame.view(camera).depth, camera).sample(600)
+        ids = seeing(place, T, points[::4], 20)
+        placed, turned = se3.transform(T, points), normals @ T[:3, :3].T
+        nearest = np.full(len(points), np.inf)
+        for k in ids:
+            index, target, normal = surfaces.pairs(k, placed, turned, NEAR_M)
+            off = np.abs(np.einsum('ni,ni->n', placed[index] - target, normal))
+            np.minimum.at(nearest, index, off)
+        shares.append(np.isfinite(nearest).mean())
+        distances.append(np.median(nearest[np.isfinite(nearest)]))
+    return {
+        'on_surface': float(np.median(shares)),
+        'median_distance_cm': 100 * float(np.median(distances)),
+    }
+
+
+def without_neighbours(place: PlaceMap, number: int, apart: int = 50) -> PlaceMap:
+    """The map as if nothing had been filmed shortly before and after a frame."""
+    far = [k for k in place.keyframes if abs(int(k.name[-6:]) - number) > apart]
+    return replace(place, keyframes=tuple(far))
+
+
+def belief(place: PlaceMap, frames: list[Frame], camera, with_depth: bool) -> dict:
+    """What the covariances of map frames are worth, each against a map without its neighbours.
+
+    The factors of the configuration come from here and not from the queries.
+    """
+    errors, covs = [], []
+    for frame in frames:
+        localizer = PlaceLocalizer(without_neighbours(place, frame.number))
+        measured = localizer.localize(frame.view(camera, with_depth))
+        if measured.status is Status.OK:
+            errors.append(error(measured, frame))
+            covs.append(measured.cov)
+    if not errors:
+        return {'frames': len(frames), 'answered': 0}
+    values = nees(np.array(errors), np.array(covs))
+    metres = np.linalg.norm(np.array(errors)[:, :3], axis=1)
+    return {
+        'frames': len(frames),
+        'answered': len(errors),
+        'translation_median_cm': 100 * float(np.median(metres)),
+        'nees_mean': float(values.mean()),
+        'nees_90': float(np.percentile(values, 90)),
+        'coverage_95': coverage(values, chi2_limit(0.95, 6)),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description='RedKitchen benchmark')
+    parser.add_argument('folder', nargs='?', type=Path)
+    parser.add_argument('--features', default='sift', choices=('sift', 'xfeat'))
+    parser.add_argument('--coverage', type=float, default=1.0)
+    parser.add_argument('--quick', action='store_true', help='some of the frames, nothing written')
+    args = parser.parse_args()
+    data = os.environ.get('GEOLOC_DATA', str(results.ROOT.parent / 'shared' / 'data'))
+    folder = args.folder or Path(data) / FOLDER
+    if not folder.is_dir():
+        print(f'{folder} is absent: set GEOLOC_DATA or name the folder', file=sys.stderr)
+        return 1
+    frames = read(folder)
+    mapped = [frame for frame in frames if frame.number <= LAST_MAP]
+    queries = [frame for frame in frames if frame.number >= FIRST_QUERY]
+    if args.quick:
+        mapped, queries = mapped[::6], queries[::17]
+    camera, calibration = calibrated(mapped)
+    place = make_map(mapped, camera, args.features, args.coverage)
+    figures: dict = {'features': args.features, 'keyframes': len(place.keyframes)}
+    figures['colour_calibration'] = calibration
+    localizer = PlaceLocalizer(place)
+    both = run(localizer, queries, camera, True)
+    figures['keyframe_rgbd'] = figures_of(both, queries)
+    figures['keyframe_rgb'] = figures_of(run(localizer, queries, camera, False), queries)
+    figures['tracking_rgbd'] = figures_of(run(localizer, queries, camera, True, True), queries)
+    other = PlaceLocalizerConfig()
+    other = replace(other, solver=replace(other.solver, pnp='poselib'))
+    try:
+        import poselib  # noqa: F401
+
+        answers = run(PlaceLocalizer(place, other), queries, camera, False)
+        figures['keyframe_rgb_poselib'] = figures_of(answers, queries)
+    except ImportError:
+        figures['keyframe_rgb_poselib'] = 'poselib is not installed'
+    estimated = [None if m.T_map_base is None else m.T_map_base @ T_BASE_CAMERA for m, _ in both]
+    figures['depth_on_map'] = {
+        'at_estimated_poses': consistency(place, queries, camera, estimated),
+        'at_given_poses': consistency(place, queries, camera, [f.T_world_colour for f in queries]),
+    }
+    some = mapped[5::15]
+    figures['map_frames'] = {
+        'rgbd': belief(place, some, camera, True),
+        'rgb': belief(place, some, camera, False),
+    }
+    for key, value in results.flat(results.rounded(figures)):
+        print(f'{key:60s} {value}')
+    for frame, (measured, _) in zip(queries, both, strict=True):
+        e = error(measured, frame)
+        centimetres, degrees = 100 * np.linalg.norm(e[:3]), np.degrees(np.linalg.norm(e[3:]))
+        print(f'{frame.number} {centimetres:6.2f} cm {degrees:5.2f} deg  {measured.reasons}')
+    if not args.quick:
+        name = 'redkitchen' if args.features == 'sift' else f'redkitchen-{args.features}'
+        print(results.write(name, figures, 'make bench-redkitchen'))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of descriptors: its runs are ones that can be made."""
+
+from pathlib import Path
+
+import pytest
+
+from geoloc_core.models.registry import make_model
+from tests.benchmarks.crossvit import main, ROOT, runs
+from training.loop.settings import read_config
+
+
+def test_runs_can_be_made():
+    made = {}
+    for name, recipe, settings in runs(120, Path('runs')):
+        config = read_config(ROOT / 'config' / 'train' / f'{recipe}.yaml', tuple(settings))
+        model = make_model(config.system.name, config.system.settings)
+        assert (model.view.height, model.patches_a_side) == (120, 7)
+        made[name] = config, model
+    config, teacher = made['teacher_depth_rotary']
+    assert teacher.settings.spatial.encoding == 'rotary' and teacher.measured
+    assert not made['teacher'][1].measured
+    objective = made['student_depth_rotary'][0].objective
+    assert objective.settings['teacher'] == 'runs/teacher_depth_rotary/model.safetensors'
+    assert made['student_alone'][0].objective.name == 'spatial_contrastive'
+    with pytest.raises(ValueError, match='multiple of 120'):
+        list(runs(100, Path('runs')))
+
+
+@pytest.mark.slow
+def test_rooms_are_rendered_learned_and_judged(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        'tests.benchmarks.crossvit.write', lambda name, figures, command: kept.append(figures)
+    )
+    words = ['--count', '48', '--rooms', '2', '--epochs', '1', '--batch', '8', '--px', '120']
+    assert main([*words, '--folder', str(tmp_path)]) == 0
+    (figures,) = kept
+    assert list(figures) == [
+        *('teacher', 'teacher_depth_rotary', 'student', 'student_depth_rotary', 'student_alone'),
+        'vlad_of_sift',
+    ]
+    assert all(0 <= row['recall_at_1'] <= row['recall_at_20'] <= 1 for row in figures.values())
+    assert len({row['queries'] for row in figures.values()}) == 1

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keyframes by their look and by where a view is."""
+
+import numpy as np
+
+from geoloc_core.sources.rgbd.retrieval import glance, KeyframeIndex, sample, seeing
+from tests.sources.rgbd.rooms import CAMERA, camera_pose, MeanDescriptor, place_of, Room
+
+TRUTH = camera_pose(2.3, 2.2, 0.5)
+
+
+def test_the_most_similar_come_first_and_no_more_than_there_are():
+    room = Room()
+    place = place_of(room)
+    index = KeyframeIndex(place)
+    order, similarity = index.nearest(place.keyframes[7].global_descriptor, 50)
+    assert order[0] == 7
+    assert len(order) == len(index) == 12
+    assert (np.diff(similarity) <= 0).all()
+
+
+def test_a_twin_elsewhere_is_among_the_candidates():
+    place = place_of(Room(), Room(origin=(20.0, 0.0, 0.0)))
+    described = MeanDescriptor().describe(None, Room().features(TRUTH))
+    chosen = KeyframeIndex(place).candidates(described, 4)
+    assert {k // 12 for k in chosen} == {0, 1}
+    assert len(set(chosen)) == len(chosen) <= 6
+
+
+def test_keyframes_that_see_the_same_are_found_by_the_pose():
+    place = place_of(Room())
+    near = seeing(place, TRUTH, glance(CAMERA), 3)
+    # 0.5 rad lies next to the keyframes at 0.52 and 0.0 rad.
+    assert near[0] == 1
+    assert 7 not in near
+    far = TRUTH.copy()
+    far[0, 3] += 100.0
+    assert seeing(place, far, glance(CAMERA), 3) == []
+
+
+def test_a_glance_lies_ahead():
+    points = glance(CAMERA, 3.0)
+    np.testing.assert_allclose(points[:, 2], 3.0)
+    assert points[:, 0].min() < 0 < points[:, 0].max()
+    assert len(sample(points, 10)) == 10
+    assert len(sample(points, 1000)) == len(points)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A student as robots run it: a bundle that describes as its network does, or none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from geoloc_core.descriptor_spec import DescriptorSpec, whole_picture
+from geoloc_core.errors import BundleError, DataError, InputError, MapError
+from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.global_descriptor import restore
+from geoloc_core.maps.place.builder import build_place, BuildConfig
+from geoloc_core.maps.place.file import load_place, save_place
+from geoloc_core.maps.place.sequence import MemorySequence
+from geoloc_core.models.crossvit_settings import BranchSettings
+from geoloc_core.models.registry import make_model
+from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.types import Status
+from tests.maps.place import room
+from tests.training.rooms import Rooms
+from training.description import DescriptorPreparation, run_descriptor
+from training.descriptor_exporting import (
+    make_descriptor_bundle,
+    noise,
+    OUTPUT,
+    write_descriptor_bundle,
+)
+
+TINY = {
+    'small': BranchSettings(24, 6, 12, 2, 1),
+    # Resized inside the network, as the published one is.
+    'large': BranchSettings(16, 8, 24, 2, 1),
+    'encoders': 1,
+    'size': 6,
+}
+NO_FEATURES = LocalFeatures.none(8)
+
+
+@pytest.fixture(scope='module')
+def model():
+    torch.manual_seed(0)
+    made = make_model('crossvit_student', {**TINY, 'descriptor': 'compact'})
+    with torch.no_grad():
+        # Random weights are so small that all pictures look alike.
+        for parameter in made.parameters():
+            parameter.mul_(3.0)
+    return made
+
+
+@pytest.fixture(scope='module')
+def bundle(model):
+    return make_descriptor_bundle(model, noise(model, 3))
+
+
+def test_the_graph_describes_as_the_network(bundle):
+    made, parity = bundle
+    assert parity.samples == 3 and parity.distance < 1e-4
+    assert made.spec.size == 6 and made.spec.system == 'crossvit_student'
+    assert 'compared on 3 pictures' in str(parity)
+
+
+def test_a_robot_describes_a_picture_as_training_does(model, bundle, tmp_path):
+    folder = tmp_path / 'student'
+    write_descriptor_bundle(bundle[0], folder)
+    opened = NetworkDescriptor(load_descriptor_bundle(folder), threads=1)
+    sample = Rooms('.', 'train').sample(4)
+    found = opened.describe(sample.view.image, NO_FEATURES)
+    arrays = DescriptorPreparation(model.view, model.patches_a_side)(sample)
+    with torch.no_grad():
+        wanted = run_descriptor(model.eval(), {'view': torch.from_numpy(arrays['view'])[None]})
+    np.testing.assert_allclose(found, wanted[0].numpy(), atol=1e-4)
+    assert found.dtype == np.float32 and np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
+    with pytest.raises(InputError, match='there is none'):
+        opened.describe(None, NO_FEATURES)
+    with pytest.raises(InputError, match='uint8'):
+        opened.describe(np.zeros((4, 6), np.uint8), NO_FEATURES)
+
+
+def test_a_map_remembers_the_weights(bundle):
+    opened = NetworkDescriptor(bundle[0], threads=1)
+    opened.require_of('network', opened.arrays())
+    with pytest.raises(MapError, match='build it again'):
+        opened.require_of('vlad', {})
+    other = {'sha256': opened.arrays()['sha256'][::-1]}
+    with pytest.raises(MapError, match='other weights'):
+        opened.require_of('network', other)
+
+
+def test_teachers_stay_at_home(model):
+    teacher = make_model('crossvit_teacher', TINY)
+    with pytest.raises(BundleError, match='train a student'):
+        make_descriptor_bundle(teacher, noise(model, 1))
+
+
+def test_nothing_is_made_that_describes_otherwise(model, bundle, monkeypatch):
+    monkeypatch.setattr('training.descriptor_exporting.graph_of', lambda *a: bundle[0].weights)
+    with pytest.raises(BundleError, match='nothing is written'):
+        make_descriptor_bundle(model, noise(model, 1), tolerance=0.0)
+    with pytest.raises(DataError, match='no pictures'):
+        make_descriptor_bundle(model, [])
+    with pytest.raises(BundleError, match='nothing is written'):
+        make_descriptor_bundle(model, [torch.full((1, 3, 24, 24), float('nan'))])
+
+
+def test_damaged_bundles_are_refused(bundle, tmp_path):
+    folder = tmp_path / 'student'
+    write_descriptor_bundle(bundle[0], folder)
+    text = (folder / 'descriptor.json').read_text()
+    assert DescriptorSpec.from_json(text) == bundle[0].spec
+    (folder / 'descriptor.json').write_text(text.replace('"size": 6', '"size": 7'))
+    with pytest.raises(BundleError, match='outputs'):
+        load_descriptor_bundle(folder).open_engine()
+    (folder / 'descriptor.json').write_text(text.replace('"size"', '"sizes"'))
+    with pytest.raises(BundleError, match='sizes'):
+        load_descriptor_bundle(folder)
+    (folder / 'descriptor.json').write_text(text)
+    (folder / 'model.onnx').write_bytes(bundle[0].weights[:-1])
+    with pytest.raises(BundleError, match='damaged'):
+        load_descriptor_bundle(folder)
+    with pytest.raises(BundleError, match='cannot be read'):
+        load_descriptor_bundle(tmp_path)
+    for wrong in ({'size': 0}, {'format': 9}, {'sha256': 'x'}):
+        with pytest.raises(BundleError):
+            replace(bundle[0].spec, **wrong)
+    assert bundle[0].spec.output == OUTPUT
+
+
+def test_the_whole_picture_is_seen(model):
+    image = np.zeros((30, 60, 3), np.uint8)
+    image[:, 30:] = 200
+    made = whole_picture(image, model.view)
+    assert made.shape == (24, 24, 3)
+    assert (made[:, :11] < 5).all() and (made[:, 13:] > 195).all()
+    assert whole_picture(image[:4, :4], model.view).shape == (24, 24, 3)
+
+
+def test_a_place_is_searched_by_a_network(bundle, tmp_path):
+    """From the bundle over the file of the map to a pose: nobody described pictures otherwise."""
+    descriptor = NetworkDescriptor(bundle[0], threads=1)
+    paintings = room.walls()
+    frames = room.walk(paintings, 6)
+    config = BuildConfig(max_features=300)
+    place = build_place(MemorySequence('room', frames), config, descriptor=descriptor)
+    save_place(place, tmp_path / 'room.place')
+    place = load_place(tmp_path / 'room.place')
+    descriptor.require_of(place.global_kind, place.global_arrays)
+    with pytest.raises(MapError, match='network'):
+        restore(place.global_kind, place.global_arrays)
+    query = room.posed(paintings, 2.33, 1.93, 0.45, name='query')
+    measured = PlaceLocalizer(place, descriptor=descriptor).localize(query.view)
+    assert measured.status is Status.OK
+    error = measured.T_map_base[:3, 3] - query.T_place_base[:3, 3]
+    assert np.linalg.norm(error) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('descriptor', ['classes', 'compact'])
+def test_the_published_network_becomes_a_graph(descriptor):
+    torch.manual_seed(0)
+    made = make_model('crossvit_student', {'descriptor': descriptor})
+    bundle, parity = make_descriptor_bundle(made, noise(made, 2))
+    assert parity.distance < 1e-4
+    assert bundle.spec.size == (1000 if descriptor == 'classes' else 256)
+    # Four bytes a parameter.
+    assert len(bundle.weights) > 4 * 6_700_000

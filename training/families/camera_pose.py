@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that answer with the pose of a camera in a place they learned."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.evaluation.camera_poses import camera_pose_figures, coverage_95
+from geoloc_core.evaluation.consistency import nees
+from geoloc_core.models.base import Outputs
+from geoloc_core.models.pose_model import network_inputs, PoseBelief, PoseModel
+from geoloc_core.models.rotations import rotation_vector
+from training.calibration_fit import Fit, fit_scalars
+from training.families.base import AbstractFamily
+from training.loop.settings import CAMERA_POSE_METRICS
+from training.pose_preparation import CameraPosePreparation
+
+Array = NDArray[np.float64]
+
+# What may be all that there is of a frame: calibration and robots meet each.
+PRESENT = ((True, True), (True, False), (False, True))
+
+
+@dataclass(frozen=True)
+class PoseScores:
+    """What became of N samples.
+
+    Attributes:
+        keys: Of the samples.
+        error: (N, 6) truth minus answer, m and rad, map axes; NaN where there is no answer.
+        cov: (N, 6, 6) stated; NaN where there is no answer.
+        nll: (N,) -log density at the truth, nats; infinite where there is no answer.
+        position: (N, 3) answers, m from the network's `center_m`.
+        rotation: (N, 3, 3) answers.
+    """
+
+    keys: tuple[str, ...]
+    error: Array
+    cov: Array
+    nll: Array
+    position: Array
+    rotation: Array
+
+    @property
+    def nees(self) -> Array:
+        """(N,) normalised estimation error squared, chi-squared with 6 if `cov` is true."""
+        return nees(self.error, self.cov)
+
+    @classmethod
+    def joined(cls, parts: Sequence['PoseScores']) -> 'PoseScores':
+        """Several sets as one; a key that comes twice counts once.
+
+        Raises:
+            DataError: Nothing to join.
+        """
+        keys = [key for part in parts for key in part.keys]
+        if not keys:
+            raise DataError('no sample was scored: the split is empty, or nothing of it is read')
+        first = sorted({key: i for i, key in reversed(list(enumerate(keys)))}.values())
+        names = ('error', 'cov', 'nll', 'position', 'rotation')
+        arrays = {n: np.concatenate([getattr(p, n) for p in parts])[first] for n in names}
+        return cls(tuple(keys[i] for i in first), **arrays)
+
+    def figures(self) -> dict[str, float]:
+        """Errors, likelihood, and whether the covariances hold."""
+        figures = camera_pose_figures(self.error)
+        return figures | {'nll': float(self.nll.mean()), 'coverage_95': coverage_95(self.nees)}
+
+
+class CameraPoseFamily(AbstractFamily):
+    """`geoloc_core.models.pose_model.PoseModel`."""
+
+    METRICS: ClassVar[tuple[str, ...]] = CAMERA_POSE_METRICS
+
+    def preparation(self, model: Any, extras: tuple[str, ...]) -> CameraPosePreparation:
+        """See `AbstractFamily`."""
+        if extras:
+            raise ConfigError(
+                f'{model.NAME}: there are no further arrays {list(extras)} of a pose'
+            )
+        return CameraPosePreparation(model.inputs)
+
+    def measure(
+        self, model: Any, batches: Iterable[Any], device: torch.device
+    ) -> list[PoseScores]:
+        """See `AbstractFamily`."""
+        return list(score_poses(model, batches, device))
+
+    def figures(self, parts: Sequence[PoseScores]) -> dict[str, float]:
+        """See `AbstractFamily`."""
+        figures = PoseScores.joined(parts).figures()
+        return {name: figures[name] for name in CAMERA_POSE_METRICS}
+
+    def fit(self, model: Any, batches: Iterable[Any], device: torch.device, samples: int) -> Fit:
+        """See `AbstractFamily`.
+
+        Each frame counts whole, without its depth, without its colour, and half covered, so that
+        the covariance of a robot that sees less is as honest as that of one that sees all.
+        """
+        stored = list(_stored(model, batches, device, samples))
+        count = sum(len(truth[0]) for _, truth in stored)
+        if not count:
+            return Fit(0, float('nan'), float('nan'))
+        return fit_scalars(
+            model,
+            lambda: (
+                -log_density(model.belief(_on(outputs, device)), *(t.to(device) for t in truth))
+                for outputs, truth in stored
+            ),
+            count,
+        )
+
+
+def score_poses(
+    model: PoseModel,
+    batches: Iterable[Any],
+    device: torch.device,
+    present: tuple[bool, bool] = (True, True),
+) -> Iterator[PoseScores]:
+    """Scores of batch after batch.
+
+    Args:
+        model: Any pose network; its mode is given back as it was.
+        batches: Of `CameraPosePreparation`.
+        device: Of the network.
+        present: Colour and depth: one that is False is withheld, whether a sample has it or not.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            if len(batch):
+                with torch.no_grad():
+                    yield _scored(model, batch, device, present)
+    finally:
+        model.train(was_training)
+
+
+def log_density(belief: PoseBelief, position: Tensor, rotation: Tensor) -> Tensor:
+    """Log density (B,), nats, of the true poses, a Gaussian of the six errors.
+
+    Args:
+        belief: Of B samples.
+        position: (B, 3) m from the network's centre.
+        rotation: (B, 3, 3).
+    """
+    # In double precision on the CPU: covariances of centimetres are squared twice here.
+    error = pose_error(belief, position, rotation).cpu().double()
+    distribution = torch.distributions.MultivariateNormal(
+        torch.zeros_like(error), covariance_matrix=belief.cov.cpu().double(), validate_args=False
+    )
+    return distribution.log_prob(error)
+
+
+def pose_error(belief: PoseBelief, position: Tensor, rotation: Tensor) -> Tensor:
+    """(B, 6) truth minus answer, m and rad, map axes."""
+    turn = rotation_vector(rotation @ belief.rotation.transpose(-1, -2))
+    return torch.cat([position - belief.position, turn], dim=-1)
+
+
+def _scored(
+    model: PoseModel, batch: Any, device: torch.device, present: tuple[bool, bool]
+) -> PoseScores:
+    tensors = batch.to(device).tensors
+    colour, depth, available = network_inputs(model, tensors)
+    there = available * torch.tensor(present, device=device).to(available.dtype)
+    belief = model.belief(model(colour, depth, there))
+    truth = tensors['position'], tensors['rotation']
+    error = pose_error(belief, *truth)
+    good = model.answers(there) & error.isfinite().all(1) & belief.cov.isfinite().all((1, 2))
+    # One that has no answer must not keep the others from having theirs.
+    safe = torch.where(good[:, None, None], belief.cov, torch.eye(6, device=device))
+    density = log_density(PoseBelief(belief.position, belief.rotation, safe), *truth)
+    answered = good.cpu().numpy()
+    return PoseScores(
+        keys=batch.keys,
+        error=np.where(answered[:, None], _array(error), np.nan),
+        cov=np.where(answered[:, None, None], _array(belief.cov), np.nan),
+        nll=np.where(answered, -_array(density), np.inf),
+        position=_array(belief.position),
+        rotation=_array(belief.rotation),
+    )
+
+
+@torch.no_grad()
+def _stored(
+    model: PoseModel, batches: Iterable[Any], device: torch.device, samples: int
+) -> Iterator[tuple[Outputs, tuple[Tensor, Tensor]]]:
+    """What `belief` needs, with each set of modalities that a sample can be seen by, and truth."""
+    model.eval()
+    seen = 0
+    for batch in batches:
+        if seen >= samples:
+            return
+        seen += len(batch)
+        if not len(batch):
+            continue
+        tensors = batch.to(device).tensors
+        half = _half_covered(tensors)
+        for present, seen_of in ((PRESENT[0], half), *((p, tensors) for p in PRESENT)):
+            colour, depth, available = network_inputs(model, seen_of)
+            wanted = torch.tensor(present, device=device)
+            rows = ((available > 0) | ~wanted).all(dim=1).nonzero()[:, 0]
+            there = wanted.to(colour.dtype).expand(len(rows), 2)
+            if not len(rows) or not bool(model.answers(there).all()):
+                continue
+            outputs = model(colour[rows], depth[rows], there)
+            truth = tensors['position'][rows].cpu(), tensors['rotation'][rows].cpu()
+            yield _on(outputs, torch.device('cpu')), truth
+
+
+def _half_covered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A batch of which something hides one half of each frame, the left and the right by turns."""
+    mask, depth = tensors['colour_mask'].clone(), tensors['depth'].clone()
+    middle = mask.shape[-1] // 2
+    for row in range(len(mask)):
+        columns = slice(0, middle) if row % 2 else slice(middle, None)
+        mask[row, ..., columns] = False
+        depth[row, ..., columns] = float('nan')
+    return {**tensors, 'colour_mask': mask, 'depth': depth}
+
+
+def _on(outputs: Outputs, device: torch.device) -> Outputs:
+    return {name: tensor.to(device) for name, tensor in outputs.items()}
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().cpu().numpy().astype(np.float64)
