@@ -6,6 +6,7 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -46,12 +47,18 @@ def process():
         each.wait()
 
 
-def read_until(process, text):
+def read_until(process, text, patience_s=60.0):
+    """Lines up to the one with a text; a process that goes on without it is killed."""
+    end = threading.Timer(patience_s, process.kill)
+    end.start()
     lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return lines
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if text in line:
+                return lines
+    finally:
+        end.cancel()
     raise AssertionError(f'{text!r} was never said:\n' + ''.join(lines))
 
 
@@ -60,7 +67,7 @@ def read_until(process, text):
 )
 def test_it_ends_cleanly(process, signals):
     p = process('-p', 'autostart:=true')
-    read_until(p, 'map.path is not set')
+    read_until(p, 'images cannot be matched')
     for each in signals:
         p.send_signal(each)
     out, _ = p.communicate(timeout=20)
