@@ -21,6 +21,7 @@ SETTINGS = [
     {'step': 'drop_depth'},
     {'step': 'crop_view', 'scale': [0.8, 1.0], 'size': [200, 100]},
     {'step': 'through_lens', 'fov_deg': [70, 90]},
+    {'step': 'move_viewpoint'},
     {'step': 'move_prior', 'half_m': 2.0},
     {'step': 'draw_prior', 'half_x_m': 5.0, 'half_yaw_deg': 10},
 ]
