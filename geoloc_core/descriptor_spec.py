@@ -5,7 +5,6 @@
 """
 
 from dataclasses import dataclass
-import json
 import math
 import re
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError
-from geoloc_core.spec import RasterSpec, read_record, write_record
+from geoloc_core.spec import RasterSpec, read_specification, write_record
 
 FORMAT = 1
 _MAX_SIDE = 4096
@@ -73,13 +72,7 @@ class DescriptorSpec:
         Raises:
             BundleError: It is no JSON, or not exactly what is expected.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise BundleError(f'descriptor.json is not JSON: {error}') from error
-        if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
-            raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
-        return read_record('descriptor.json', data, cls)
+        return read_specification('descriptor.json', text, cls, FORMAT)
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""

@@ -6,12 +6,11 @@ another camera's pictures, or asked about another place, gives poses that look r
 """
 
 from dataclasses import dataclass
-import json
 import math
 import re
 
 from geoloc_core.errors import BundleError
-from geoloc_core.spec import RasterSpec, read_record, write_record
+from geoloc_core.spec import RasterSpec, read_specification, write_record
 
 FORMAT = 1
 MODALITIES = ('colour', 'depth')
@@ -141,13 +140,7 @@ class PoseModelSpec:
         Raises:
             BundleError: It is no JSON, or not exactly what is expected.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise BundleError(f'pose.json is not JSON: {error}') from error
-        if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
-            raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
-        return read_record('pose.json', data, cls)
+        return read_specification('pose.json', text, cls, FORMAT)
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""

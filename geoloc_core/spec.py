@@ -271,14 +271,7 @@ class ModelSpec:
         Raises:
             BundleError: It is no JSON, or not exactly what is expected.
         """
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise BundleError(f'model.json is not JSON: {error}') from error
-        if isinstance(data, dict) and data.get('format', FORMAT) != FORMAT:
-            # Said first: a file of another version differs in its keys as well.
-            raise BundleError(f'format is {data["format"]}, this version reads {FORMAT}')
-        return read_record('model.json', data, cls)
+        return read_specification('model.json', text, cls, FORMAT)
 
     def to_json(self) -> str:
         """The specification as text that `from_json` reads."""
@@ -286,6 +279,28 @@ class ModelSpec:
 
 
 # ---- strict reading ----
+
+
+def read_specification(file: str, text: str, kind: type[R], version: int) -> R:
+    """A specification from the text of its file.
+
+    Args:
+        file: Its name, for errors.
+        text: JSON with a `format`.
+        kind: Its dataclass.
+        version: The one `format` that is read.
+
+    Raises:
+        BundleError: It is no JSON, of another version, or not exactly what is expected.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f'{file} is not JSON: {error}') from error
+    if isinstance(data, dict) and data.get('format', version) != version:
+        # Said first: a file of another version differs in its keys as well.
+        raise BundleError(f'format is {data["format"]}, this version reads {version}')
+    return read_record(file, data, kind)
 
 
 def read_record(file: str, data: Any, kind: type[R]) -> R:
