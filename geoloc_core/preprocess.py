@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures -> what a network is fed: the same lines for a robot's frames and for training.
 
-Two things are made: a view (a bird's-eye view, or a picture as a level camera would take it) and
-a patch of the map around the prior. Which of the two is turned by the prior's yaw is said by
-`InputSpec.turned`; `PatchFrame` keeps the books, so that a network's answer becomes a pose.
+Two things are made: a view (on the ground, from above or by direction and distance, or a picture
+as a level camera would take it) and a patch of the map around the prior. Which of the two is
+turned by the prior's yaw is said by `InputSpec.turned`; `PatchFrame` keeps the books, so that a
+network's answer becomes a pose.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.geometry.ground_plane import GroundProjector, T_ground_camera
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
+from geoloc_core.geometry.polar_grid import PolarGrid
+from geoloc_core.spec import CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch, Array, GroundView
 
 # (H, W, 3) uint8 and (H, W) bool.
@@ -87,7 +89,7 @@ class Preprocessor:
         Args:
             spec: What the network is fed.
             base_height_m: Height of base_link's origin over the ground.
-            supersampling: Of bird's-eye views, see `GroundProjector`.
+            supersampling: Of views on the ground, see `GroundProjector`.
         """
         self.spec = spec
         self._base_height_m = base_height_m
@@ -100,7 +102,7 @@ class Preprocessor:
     ) -> tuple[Image, Mask]:
         """The view as the network wants it, (H, W, 3) RGB, and where it has content (H, W).
 
-        A bird's-eye view on several planes has three channels for each.
+        A view on several planes has three channels for each.
 
         Args:
             view: What the camera saw.
@@ -109,8 +111,8 @@ class Preprocessor:
             prior_yaw: rad, map frame; used if the view is to be turned.
         """
         turn = prior_yaw if self.spec.turned == 'view' else None
-        if self.spec.bev is not None:
-            return self._bev(view, roll, pitch, 0.0 if turn is None else turn)
+        if self.spec.camera is None:
+            return self._on_ground(view, roll, pitch, 0.0 if turn is None else turn)
         return self._picture(view, roll, pitch, 0.0 if turn is None else turn - NORTH)
 
     def patch(self, patch: AerialPatch, frame: PatchFrame) -> tuple[Image, Mask]:
@@ -119,26 +121,47 @@ class Preprocessor:
         size = (raster.width, raster.height)
         return cut_patch(patch, frame, self.spec.patch_gsd, size)
 
-    def _bev(self, view: GroundView, roll: float, pitch: float, turn: float) -> tuple[Image, Mask]:
-        bev, raster = self.spec.bev, self.spec.view
-        assert bev is not None
+    def ground_m2(self, mask: Mask) -> float:
+        """How much ground a view on the ground shows; infinite for a picture.
+
+        Args:
+            mask: Of that view, see `view`.
+        """
+        if self.spec.bev is not None:
+            return float(mask.sum()) * self.spec.bev.gsd**2
+        if self.spec.polar is not None:
+            return float((mask * self._polar_grid(self.spec.polar).areas()).sum())
+        return math.inf
+
+    def _on_ground(
+        self, view: GroundView, roll: float, pitch: float, turn: float
+    ) -> tuple[Image, Mask]:
         if not self._projectors or self._projectors[0].camera != view.camera:
-            grid = Grid(bev.center_xy, bev.gsd, raster.width, raster.height)
-            self._projectors = [
-                GroundProjector(
-                    view.camera, grid, supersampling=self._supersampling, height_m=height
-                )
-                for height in bev.heights_m
-            ]
+            self._projectors = self._projectors_for(view.camera)
         pose = T_ground_camera(view.T_base_camera, roll, pitch, self._base_height_m)
         pose = se3.from_planar(0.0, 0.0, turn) @ pose
-        ground, *above = [projector.bev(view.image, pose) for projector in self._projectors]
-        if not above:
-            return ground.image, ground.mask
+        (ground, mask), *above = [p.look(view.image, pose) for p in self._projectors]
         # What becomes 0 when it is normalised.
-        neutral = np.rint(255 * np.array(raster.mean)).astype(np.uint8)
-        filled = [np.where(b.mask[..., None], b.image, neutral) for b in above]
-        return np.concatenate([ground.image, *filled], axis=-1), ground.mask
+        neutral = np.rint(255 * np.array(self.spec.view.mean)).astype(np.uint8)
+        filled = [np.where(seen[..., None], image, neutral) for image, seen in above]
+        return np.concatenate([ground, *filled], axis=-1) if filled else ground, mask
+
+    def _projectors_for(self, camera: AbstractCamera) -> list[GroundProjector]:
+        """One for each plane that the picture is laid on, the ground first."""
+        bev, polar, raster = self.spec.bev, self.spec.polar, self.spec.view
+        n = self._supersampling
+        if bev is not None:
+            grid = Grid(bev.center_xy, bev.gsd, raster.width, raster.height)
+            return [GroundProjector(camera, grid, supersampling=n)]
+        assert polar is not None
+        rings = self._polar_grid(polar)
+        return [
+            GroundProjector(camera, rings, supersampling=n, height_m=height)
+            for height in polar.heights_m
+        ]
+
+    def _polar_grid(self, polar: PolarSpec) -> PolarGrid:
+        return PolarGrid(polar.near_m, polar.far_m, self.spec.view.width, self.spec.view.height)
 
     def _picture(
         self, view: GroundView, roll: float, pitch: float, turn: float

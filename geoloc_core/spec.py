@@ -14,9 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from geoloc_core.errors import BundleError
 
-FORMAT = 3
+FORMAT = 4
 CAMERA_KINDS = ('pinhole', 'fisheye', 'equirectangular')
-VIEW_KINDS = ('bev', 'camera')
+VIEW_KINDS = ('bev', 'polar', 'camera')
 TURNED = ('view', 'patch', 'none')
 MEANINGS = ('log_likelihood', 'log_probability')
 _MAX_SIDE = 8192
@@ -36,7 +36,7 @@ class RasterSpec:
         mean: Of R, G, B in 0..1.
         std: The same.
         with_mask: Whether a last channel says where there is content (1) and where not (0).
-        planes: Pictures one over the other, three channels each; see `BevSpec.heights_m`.
+        planes: Pictures one over the other, three channels each; see `PolarSpec.heights_m`.
     """
 
     name: str
@@ -60,6 +60,19 @@ class BevSpec:
     Attributes:
         gsd: m/px.
         center_xy: Its middle (forward, left) of base_link, m.
+    """
+
+    gsd: float
+    center_xy: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PolarSpec:
+    """A view laid on the ground around base_link, by direction and distance; see `PolarGrid`.
+
+    Attributes:
+        near_m: Where it begins.
+        far_m: Where it ends.
         heights_m: Over the ground, of the planes that the picture is laid on, the ground (0)
             first. What stands on the ground is smeared away from the robot there; on a plane over
             the camera it is what hangs down to the plane that lies right. Both together tell
@@ -67,9 +80,9 @@ class BevSpec:
             see are 0 after normalisation; the mask is the ground's.
     """
 
-    gsd: float
-    center_xy: tuple[float, float]
-    heights_m: tuple[float, ...] = (0.0,)
+    near_m: float
+    far_m: float
+    heights_m: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -101,10 +114,12 @@ class InputSpec:
 
     Attributes:
         camera_kinds: Cameras it was trained for.
-        view_kind: 'bev' (the view on the ground) or 'camera' (a picture).
+        view_kind: 'bev' (the view on the ground, seen from above), 'polar' (on the ground too,
+            by direction and distance) or 'camera' (a picture).
         view: The view's input.
-        bev: Place of the bird's-eye view; null for 'camera'.
-        camera: What the picture must look like; null for 'bev'.
+        bev: Place of the bird's-eye view; null for other kinds, as are the next two.
+        polar: Place of the polar view.
+        camera: What the picture must look like.
         patch: The aerial patch's input, centred on the prior.
         patch_gsd: m/px of the patch.
         turned: 'view', 'patch' or 'none'.
@@ -114,6 +129,7 @@ class InputSpec:
     view_kind: str
     view: RasterSpec
     bev: BevSpec | None
+    polar: PolarSpec | None
     camera: CameraSpec | None
     patch: RasterSpec
     patch_gsd: float
@@ -132,26 +148,22 @@ class InputSpec:
         )
         _one_of('view_kind', self.view_kind, VIEW_KINDS)
         _one_of('turned', self.turned, TURNED)
-        _require(
-            (self.bev is not None) == (self.view_kind == 'bev')
-            and (self.camera is not None) == (self.view_kind == 'camera'),
-            "bev must be given for view_kind 'bev', camera for 'camera', and only then",
-        )
+        for kind in VIEW_KINDS:
+            _require(
+                (getattr(self, kind) is not None) == (self.view_kind == kind),
+                f'{kind} must be given for view_kind {kind!r}, and only then',
+            )
         if self.bev is not None:
             _positive('bev.gsd', self.bev.gsd)
             _require(
                 self.turned != 'view' or self.bev.center_xy == (0.0, 0.0),
                 "a bird's-eye view that is turned must be centred: bev.center_xy [0, 0]",
             )
-            heights = self.bev.heights_m
-            _require(
-                heights[:1] == (0.0,) and list(heights) == sorted(set(heights)),
-                f'bev.heights_m is {list(heights)}, expected the ground, 0, and then heights over '
-                'it, rising',
-            )
+        if self.polar is not None:
+            self._check_polar(self.polar)
         if self.camera is not None:
             self._check_camera(self.camera)
-        planes = 1 if self.bev is None else len(self.bev.heights_m)
+        planes = 1 if self.polar is None else len(self.polar.heights_m)
         _require(
             self.view.planes == planes and self.patch.planes == 1,
             f'view.planes is {self.view.planes} and patch.planes {self.patch.planes}, expected '
@@ -169,6 +181,19 @@ class InputSpec:
             'width and height of the patch must both be even or both be odd',
         )
         _positive('patch_gsd', self.patch_gsd)
+
+    def _check_polar(self, polar: PolarSpec) -> None:
+        _positive('polar.near_m', polar.near_m)
+        _require(
+            math.isfinite(polar.far_m) and polar.far_m > polar.near_m,
+            f'polar.far_m is {polar.far_m}, expected more than near_m, {polar.near_m}',
+        )
+        heights = polar.heights_m
+        _require(
+            heights[:1] == (0.0,) and list(heights) == sorted(set(heights)),
+            f'polar.heights_m is {list(heights)}, expected the ground, 0, and then heights over '
+            'it, rising',
+        )
 
     def _check_camera(self, camera: CameraSpec) -> None:
         _one_of('camera.kind', camera.kind, ('pinhole', 'equirectangular'))

@@ -11,6 +11,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.geometry.polar_grid import PolarGrid
 from geoloc_core.preprocess import (
     cut_patch,
     normalised,
@@ -19,7 +20,7 @@ from geoloc_core.preprocess import (
     Preprocessor,
     warp_camera,
 )
-from geoloc_core.spec import BevSpec, CameraSpec, InputSpec, RasterSpec
+from geoloc_core.spec import BevSpec, CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch, GroundView
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -36,6 +37,7 @@ def inputs(turned, kind='equirectangular', size=(72, 36), patch=(40, 32)):
         view_kind='camera',
         view=RasterSpec('view', *size, MEAN, STD),
         bev=None,
+        polar=None,
         camera=CameraSpec(kind, focal, center, 1.5),
         patch=RasterSpec('patch', *patch, MEAN, STD),
         patch_gsd=1.0,
@@ -211,34 +213,58 @@ def test_numbers_that_a_network_is_fed():
     np.testing.assert_array_equal(plain, fed[:, :3])
 
 
-# ---- planes over the ground ----
+# ---- by direction and distance, on planes over the ground ----
 
 
-def on_planes(heights, camera_kinds=('equirectangular', 'pinhole')):
-    bev = BevSpec(0.25, (0.0, 0.0), heights)
-    raster = RasterSpec('view', 40, 40, MEAN, STD, with_mask=True, planes=len(heights))
-    return replace(inputs('view'), view_kind='bev', camera=None, bev=bev, view=raster)
+def polar(heights, near=1.0, far=8.0):
+    place = PolarSpec(near, far, heights)
+    raster = RasterSpec('view', 72, 24, MEAN, STD, with_mask=True, planes=len(heights))
+    return replace(inputs('view'), view_kind='polar', camera=None, polar=place, view=raster)
+
+
+def cell_of(spec, x, y):
+    grid = PolarGrid(spec.polar.near_m, spec.polar.far_m, spec.view.width, spec.view.height)
+    return grid.cells(np.array(x), np.array(y))
+
+
+def test_a_polar_view_lies_east_up_and_north_left():
+    spec = polar((0.0,))
+    # Something on the ground, 2 m ahead of a robot that looks north-east.
+    image, mask = Preprocessor(spec).view(beacon((2, 0, -1.5)), 0.0, 0.0, math.pi / 4)
+    assert image.shape == (24, 72, 3) and mask.all()
+    column, row = cell_of(spec, math.sqrt(2), math.sqrt(2))
+    assert column == pytest.approx(36 - 9 - 0.5)
+    np.testing.assert_allclose(middle_of(image), (column, row), atol=0.6)
+
+
+def test_the_ground_of_a_polar_view_is_measured():
+    made = Preprocessor(polar((0.0,)))
+    _, mask = made.view(beacon((2, 0, -1.5)), 0.0, 0.0, 0.0)
+    assert made.ground_m2(mask) == pytest.approx(math.pi * (8.0**2 - 1.0**2))
+    mask = mask & (np.arange(72) >= 36)
+    assert made.ground_m2(mask) == pytest.approx(math.pi / 2 * (8.0**2 - 1.0**2))
+    assert Preprocessor(inputs('view')).ground_m2(mask) == math.inf
 
 
 def test_a_plane_over_the_robot_follows_the_ground_in_the_channels():
-    spec = on_planes((0.0, 4.0))
+    spec = polar((0.0, 4.0))
     # 2.5 m over the camera and 2.5 m ahead of a robot that looks north.
     image, mask = Preprocessor(spec).view(beacon((1, 0, 1)), 0.0, 0.0, math.pi / 2)
-    assert image.shape == (40, 40, 6) and mask.shape == (40, 40)
+    assert image.shape == (24, 72, 6) and mask.shape == (24, 72)
     bright = (image[..., 3:] > 200).all(axis=-1)
     v, u = np.nonzero(bright)
-    np.testing.assert_allclose((u.mean(), v.mean()), (19.5, 19.5 - 2.5 / 0.25), atol=0.7)
+    np.testing.assert_allclose((u.mean(), v.mean()), cell_of(spec, 0.0, 2.5), atol=0.7)
     assert not (image[..., :3] > 200).any()
 
 
 def test_what_is_not_seen_over_the_robot_is_nothing_to_a_network():
-    spec = on_planes((0.0, 4.0))
+    spec = polar((0.0, 4.0))
     camera = PinholeCamera(60, 40, 30.0, 30.0, 29.5, 19.5)
     down = se3.rotation_from_rpy(0.0, 0.9, 0.0) @ R_BASE_OPTICAL
     view = GroundView(0, np.full((40, 60, 3), 250, np.uint8), camera, mounted(down))
     image, mask = Preprocessor(spec).view(view, 0.0, 0.0, math.pi / 2)
     fed = normalised(image, mask, spec.view)
-    assert fed.shape == (1, 7, 40, 40) and mask.any()
+    assert fed.shape == (1, 7, 24, 72) and mask.any()
     np.testing.assert_allclose(fed[0, 3:6], 0.0, atol=0.02)
     assert (fed[0, :3][:, mask] > 1).all()
     np.testing.assert_array_equal(fed[0, 6], mask)
@@ -247,9 +273,20 @@ def test_what_is_not_seen_over_the_robot_is_nothing_to_a_network():
 @pytest.mark.parametrize('heights', [(), (1.0,), (0.0, 4.0, 2.0), (0.0, 0.0)])
 def test_planes_begin_with_the_ground_and_rise(heights):
     with pytest.raises(BundleError, match='heights_m'):
-        on_planes(heights)
+        polar(heights)
+
+
+def test_rings_begin_off_the_robot_and_go_out():
+    for near, far in ((0.0, 8.0), (8.0, 8.0), (1.0, math.inf)):
+        with pytest.raises(BundleError, match=r'near_m|far_m'):
+            polar((0.0,), near, far)
 
 
 def test_a_view_has_room_for_its_planes():
     with pytest.raises(BundleError, match='planes'):
-        replace(on_planes((0.0, 4.0)), view=RasterSpec('view', 40, 40, MEAN, STD))
+        replace(polar((0.0, 4.0)), view=RasterSpec('view', 72, 24, MEAN, STD))
+
+
+def test_a_place_of_another_kind_of_view_is_refused():
+    with pytest.raises(BundleError, match="bev must be given for view_kind 'bev'"):
+        replace(polar((0.0,)), bev=BevSpec(0.25, (0.0, 0.0)))

@@ -64,6 +64,15 @@ class Grid:
         v, u = np.mgrid[0 : self.height, 0 : self.width]
         return self.xy_from_uv(np.stack([u, v], axis=-1))
 
+    def points(self, per_cell: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(1, columns) x and (rows, 1) y, m, of `per_cell` samples along each side of a cell."""
+        n = per_cell
+        fine = Grid(self.center_xy, self.gsd / n, self.width * n, self.height * n)
+        u, v = np.arange(fine.width), np.arange(fine.height)
+        x = fine.xy_from_uv(np.stack([u, 0 * u], axis=-1))[:, 0]
+        y = fine.xy_from_uv(np.stack([0 * v, v], axis=-1))[:, 1]
+        return x[None, :], y[:, None]
+
     def contains(self, xy: ArrayLike) -> NDArray[np.bool_]:
         """Which of the positions (..., 2) lie inside the raster's outer edges."""
         uv = self.uv_from_xy(xy)

@@ -18,6 +18,7 @@ from geoloc_core.errors import CalibrationError, ConfigError, InputError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.geometry.polar_grid import PolarGrid
 
 Array = NDArray[np.float64]
 
@@ -82,7 +83,7 @@ class GroundProjector:
     def __init__(
         self,
         camera: AbstractCamera,
-        grid: Grid,
+        grid: Grid | PolarGrid,
         min_depression: float = MIN_DEPRESSION,
         tolerance_m: float = 1e-3,
         tolerance_rad: float = 1e-4,
@@ -93,7 +94,7 @@ class GroundProjector:
 
         Args:
             camera: Of the images to come.
-            grid: Of the views to make, level frame.
+            grid: Of the views to make, level frame. Of a polar one `look` makes views.
             min_depression: rad; cells seen under a flatter angle are masked.
             tolerance_m: Movement of the camera that the table may ignore.
             tolerance_rad: Rotation of the camera that the table may ignore.
@@ -119,11 +120,8 @@ class GroundProjector:
         self.height_m = height_m
         self._tolerance_m = tolerance_m
         self._tolerance_rad = tolerance_rad
-        n = self.supersampling = supersampling
-        fine = Grid(grid.center_xy, grid.gsd / n, grid.width * n, grid.height * n)
-        v, u = np.arange(fine.height), np.arange(fine.width)
-        self._x = fine.xy_from_uv(np.stack([u, 0 * u], axis=-1))[:, 0]
-        self._y = fine.xy_from_uv(np.stack([0 * v, v], axis=-1))[:, 1]
+        self.supersampling = supersampling
+        self._x, self._y = grid.points(supersampling)
         self._table: _Table | None = None
 
     def bev(self, image: NDArray, T_ground_camera: ArrayLike) -> BevImage:
@@ -137,8 +135,20 @@ class GroundProjector:
             The view.
 
         Raises:
+            ConfigError: The grid is a polar one.
             InputError: The image is not of the camera's size.
             CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+        """
+        if not isinstance(self.grid, Grid):
+            raise ConfigError("a polar grid makes no bird's-eye view: use look()")
+        return BevImage(*self.look(image, T_ground_camera), self.grid)
+
+    def look(
+        self, image: NDArray, T_ground_camera: ArrayLike
+    ) -> tuple[NDArray, NDArray[np.bool_]]:
+        """The image on the cells of the grid, whichever it is, and which of them (H, W) are seen.
+
+        Arguments and errors as of `bev`; zero where not seen.
         """
         if image.shape[:2] != (self.camera.height, self.camera.width):
             raise InputError(
@@ -155,7 +165,7 @@ class GroundProjector:
         if self.camera.wraps or self.supersampling > 1:
             out = cv2.copyTo(out, table.mask.view(np.uint8))
         # cv2 drops a last axis of one channel.
-        return BevImage(out.reshape(*out.shape[:2], *image.shape[2:]), table.mask, self.grid)
+        return out.reshape(*out.shape[:2], *image.shape[2:]), table.mask
 
     def mask(self, T_ground_camera: ArrayLike) -> NDArray[np.bool_]:
         """Which cells (H, W) the camera sees.
@@ -198,10 +208,9 @@ class GroundProjector:
         """Image coordinates (H n, W n) of all samples and which of them are seen."""
         check_above_ground(T)
         R, t = T[:3, :3], T[:3, 3]
-        # Point in the camera = R^T (p - t) with p = (x, y, height): a sum of a row and a column,
-        # which saves the (H, W, 3) product.
-        dx = (self._x - t[0]).astype(np.float32)[None, :]
-        dy = (self._y - t[1]).astype(np.float32)[:, None]
+        # Point in the camera = R^T (p - t) with p = (x, y, height): on square cells the sum of a
+        # row and a column, which saves the (H, W, 3) product.
+        dx, dy = (self._x - t[0]).astype(np.float32), (self._y - t[1]).astype(np.float32)
         R32 = R.astype(np.float32)
         down = ((self.height_m - t[2]) * R[2]).astype(np.float32)
         x, y, z = (dx * R32[0, i] + (dy * R32[1, i] + down[i]) for i in range(3))

@@ -126,6 +126,7 @@ def ccvpe_inputs(s: CcvpeSettings) -> InputSpec:
         view_kind='camera',
         view=RasterSpec('view', *s.view_size, mean, std, s.with_mask),
         bev=None,
+        polar=None,
         camera=CameraSpec(kind, s.focal_px, s.center_px, s.camera_height_m),
         patch=RasterSpec('patch', s.patch_side, s.patch_side, mean, std, s.with_mask),
         patch_gsd=s.patch_gsd,

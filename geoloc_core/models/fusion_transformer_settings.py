@@ -122,6 +122,7 @@ class FusionTransformerSettings:
             view_kind='camera',
             view=RasterSpec('view', self.view_width, self.view_height, mean, std),
             bev=None,
+            polar=None,
             camera=CameraSpec('equirectangular', None, None, self.camera_height_m),
             patch=RasterSpec('patch', self.patch_width, self.patch_height, mean, std),
             patch_gsd=self.patch_gsd,

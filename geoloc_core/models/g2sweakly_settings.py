@@ -138,6 +138,7 @@ class G2SWeaklySettings:
             view_kind='camera',
             view=RasterSpec('view', self.view_width, self.view_height, mean, std),
             bev=None,
+            polar=None,
             camera=CameraSpec(self.camera, self.focal_px, self.center_px, self.camera_height_m),
             patch=RasterSpec('patch', self.patch_width, self.patch_height, mean, std),
             patch_gsd=self.patch_gsd,

@@ -112,6 +112,7 @@ class HcNetSettings:
             view_kind='camera',
             view=RasterSpec('view', self.view_width, self.view_height, _HALF, _HALF),
             bev=None,
+            polar=None,
             camera=CameraSpec(self.camera, self.focal_px, self.center_px, self.camera_height_m),
             patch=RasterSpec('patch', self.patch_width, self.patch_height, _HALF, _HALF),
             patch_gsd=self.patch_gsd,

@@ -129,6 +129,7 @@ class OrienterNetSettings:
             view_kind='camera',
             view=RasterSpec('view', self.view_width, self.view_height, *statistics),
             bev=None,
+            polar=None,
             camera=CameraSpec(self.camera, self.focal_px, self.center_px, self.camera_height_m),
             patch=RasterSpec('patch', self.patch_width, self.patch_height, *statistics),
             patch_gsd=self.patch_gsd,

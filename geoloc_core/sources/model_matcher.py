@@ -85,8 +85,8 @@ class ModelMatcher(AbstractMatcher):
         start = time.perf_counter()
         yaw = se3.yaw_of(prior.T_map_base)
         image, mask = self._preprocessor.view(view, attitude.roll, attitude.pitch, yaw)
-        if spec.bev is not None and mask.sum() * spec.bev.gsd**2 < self._min_ground_m2:
-            area = float(mask.sum()) * spec.bev.gsd**2
+        area = self._preprocessor.ground_m2(mask)
+        if area < self._min_ground_m2:
             reason = f'{area:.1f} m^2 of ground < {self._min_ground_m2:.1f}'
             return MatchResult(Status.NO_GROUND, (reason,))
         frame = patch_frame(spec, (*patch.grid.center_xy, yaw))

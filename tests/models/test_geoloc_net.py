@@ -17,7 +17,8 @@ from training.objectives.base import LOSS, Progress, run_model  # noqa: E402
 from training.objectives.registry import make_objective  # noqa: E402
 
 SMALL = {
-    'bev_px': 64,
+    'directions': 128,
+    'rings': 16,
     'patch_px': 128,
     'gsd': 0.5,
     'reach_m': 12.0,
@@ -47,14 +48,14 @@ def test_yaws_are_scored_as_asked():
     """The same yaw scores the same, whoever asks for it and beside which others."""
     model = small().eval()
     batch = batch_of(model, samples(1))
-    view = torch.randn(1, 7, 64, 64)
+    view = torch.randn(1, 7, 16, 128)
     patch = torch.randn(1, 4, 128, 128)
     with torch.no_grad():
         every = model(view, patch)['scores']
         some = model(view, patch, model.own_yaws()[4:8])
     torch.testing.assert_close(every[:, 4:8], some['scores'])
     assert not model.belief(some).closed
-    assert batch['view'].shape[-1] == 64
+    assert batch['view'].shape[-2:] == (16, 128)
 
 
 def test_a_shifted_patch_shifts_the_answer():
@@ -71,6 +72,35 @@ def test_a_shifted_patch_shifts_the_answer():
     wrong_way = there[..., 10:-10, 14:-10]
     assert (inner - moved).abs().mean() < 0.3 * (inner - unmoved).abs().mean()
     assert (inner - moved).abs().mean() < 0.3 * (inner - wrong_way).abs().mean()
+
+
+def test_a_view_that_is_turned_turns_on_the_square_cells():
+    """Content that moves right by a quarter of the columns lies a quarter further clockwise."""
+    model = small(heights_m=[0.0], blocks=0).eval()
+    view = torch.randn(1, 4, 16, 128)
+    with torch.no_grad():
+        here, seen = model.on_square_cells(view)
+        there, _ = model.on_square_cells(view.roll(32, dims=-1))
+    side = model.within.shape[-1]
+    assert here.shape == (1, 16, side, side) and side == 25
+    clockwise, other = here.rot90(-1, (2, 3)), here.rot90(1, (2, 3))
+    assert (there - clockwise).abs().mean() < 0.1 * (there - other).abs().mean()
+    # Nothing beyond the rings, nor where the robot stands itself.
+    assert not here[0, :, 0, 0].any() and not here[0, :, 12, 12].any()
+    assert seen[0, 0, 12, 12] == 0
+
+
+def test_a_ring_is_as_far_away_on_the_square_cells():
+    model = small(blocks=0).eval()
+    grid = model.polar_cells[0]
+    # East by 6 m and north by 6 m, at 1 m a cell around (12, 12).
+    column = (grid[..., 0] + 1) / 2 * (64 + 2) - 1.5
+    row = (grid[..., 1] + 1) / 2 * 8 - 0.5
+    distance = math.log(6.0 / 12.0) / math.log(1.5 / 12.0) * 8 - 0.5
+    assert float(row[12, 18]) == pytest.approx(distance, abs=1e-4)
+    assert float(row[6, 12]) == pytest.approx(distance, abs=1e-4)
+    assert float(column[12, 18]) == pytest.approx(31.5, abs=1e-4)
+    assert float(column[6, 12]) == pytest.approx(15.5, abs=1e-4)
 
 
 def test_what_is_not_seen_says_nothing():
@@ -126,7 +156,9 @@ def test_it_learns_a_batch_and_then_follows_shifts_and_turns():
 
 
 def test_no_setting_is_guessed():
-    for settings in ({'reach_m': 40.0}, {'yaw_bins': 2}, {'gsd': 0.0}, {'bev_px': 63}):
+    for settings in (
+        {'reach_m': 1.0}, {'yaw_bins': 2}, {'gsd': 0.0}, {'directions': 63}, {'rings': 15}
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match=next(iter(settings))):
             make_model('geoloc', {**SMALL, **settings})
 
@@ -135,7 +167,7 @@ def test_calibration_is_not_trained_and_widens():
     model = small()
     objective = make_objective('volume', model)
     objective(batch_of(model, samples(1)), Progress())[LOSS].backward()
-    view, patch = torch.randn(1, 7, 64, 64), torch.randn(1, 4, 128, 128)
+    view, patch = torch.randn(1, 7, 16, 128), torch.randn(1, 4, 128, 128)
     outputs = model.eval()(view, patch)
     sharp = model.belief(outputs).logits
     model.calibration['log_temperature'].data.fill_(1.0)

@@ -60,6 +60,7 @@ def spec_of(weights):
             view_kind='bev',
             view=RasterSpec('view', VIEW, VIEW, mean, std),
             bev=BevSpec(GSD, (0.0, 0.0)),
+            polar=None,
             camera=None,
             patch=RasterSpec('patch', *PATCH, mean, std),
             patch_gsd=GSD,

@@ -24,6 +24,7 @@ INPUTS = InputSpec(
     patch=RasterSpec('patch', 40, 56, MEAN, STD),
     patch_gsd=1.0,
     bev=None,
+    polar=None,
     camera=CameraSpec('equirectangular', None, None, 2.0),
     turned='view',
 )

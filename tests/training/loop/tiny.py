@@ -60,6 +60,7 @@ class Tiny(CrossViewModel):
             view_kind='camera',
             view=RasterSpec('view', 64, 32, mean, std),
             bev=None,
+            polar=None,
             camera=CameraSpec('equirectangular', None, None, 2.0),
             patch=RasterSpec('patch', 48, 32, mean, std),
             patch_gsd=1.0,
