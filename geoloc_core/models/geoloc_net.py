@@ -263,8 +263,8 @@ class GeolocNet(CrossViewModel):
             yaws,
             size=(self.answered, self.answered),
             canvas=self.within.shape[-1],
-            # One template convolves quickest; many share the map's transform.
-            method='direct' if len(encoded.aerial) == 1 else 'fft',
+            # The tables are quickest for one pair in a graph, transforms for many.
+            method='dft' if len(encoded.aerial) == 1 else 'fft',
         )
         return scores * self.log_scale.float().exp()
 

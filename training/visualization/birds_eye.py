@@ -29,8 +29,10 @@ def birds_eye_picture(model: CrossViewModel, look: Look, side: int = SIDE) -> Im
 
 def own_birds_eye(model: CrossViewModel, look: Look) -> Image | None:
     """The picture (h, w, 3) of the ground that a network makes itself, or is fed; None if none."""
-    if model.inputs.view_kind == 'bev':
-        return look.view
+    if model.inputs.view_kind != 'camera':
+        # On several planes: the highest at the top.
+        planes = look.batch['view'].split(3, dim=1)
+        return np.concatenate([picture_of(plane) for plane in reversed(planes)])
     make = getattr(model, 'bird_eye', None)
     if make is None:
         return None
