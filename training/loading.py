@@ -306,6 +306,17 @@ def make_loader(
     )
 
 
+def start_workers(loader: DataLoader) -> DataLoader:
+    """Starts a loader's processes now, and gives it back.
+
+    A process that is forked later shares all that this one holds by then, and each page that
+    either writes to is copied: gigabytes, in the middle of training.
+    """
+    if loader.num_workers:
+        iter(loader)
+    return loader
+
+
 def _one_thread(_: int) -> None:
     """Workers are the parallelism: each of them with a thread a core would be too many."""
     import cv2

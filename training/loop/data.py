@@ -14,7 +14,14 @@ from training.augmentation import pipeline_from
 from training.datasets.base import AbstractDataset
 from training.datasets.registry import open_dataset
 from training.families.registry import family_of
-from training.loading import batches_once, make_loader, Preparation, Prepare, ShardedSampler
+from training.loading import (
+    batches_once,
+    make_loader,
+    Preparation,
+    Prepare,
+    ShardedSampler,
+    start_workers,
+)
 from training.loop.companions import Companions
 from training.loop.reading import plain
 from training.loop.settings import Data, Split
@@ -227,7 +234,8 @@ def validation_batches(
         indices = np.random.default_rng(0).permutation(indices)
     batches = batches_once(indices[rank::world], batch_size)
     preparation = preparation_of(data, split, wanted, augmented=False, seed=0)
-    return make_loader(dataset, batches, preparation, workers=data.workers, pin_memory=pin)
+    loader = make_loader(dataset, batches, preparation, workers=data.workers, pin_memory=pin)
+    return start_workers(loader)
 
 
 def fixed_batch(data: Data, wanted: Wanted, count: int, root: Path | None) -> Any:
