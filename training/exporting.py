@@ -15,7 +15,8 @@ from torch import Tensor
 from geoloc_core.errors import BundleError, ConfigError, DataError
 from geoloc_core.models.base import CrossViewModel, normalise
 from geoloc_core.models.belief import evenly_spaced_yaws
-from geoloc_core.runtime.bundle import load_bundle, ModelBundle, SPEC, WEIGHTS
+from geoloc_core.runtime.bundle import load_bundle, ModelBundle, SPEC
+from geoloc_core.runtime.bundle_files import WEIGHTS
 from geoloc_core.runtime.descriptor_bundle import SPEC as DESCRIPTOR_SPEC
 from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.runtime.pose_bundle import SPEC as POSE_SPEC
