@@ -32,7 +32,7 @@ from geoloc_core.maps.place.selection import SelectionConfig
 from geoloc_core.maps.place.sequence import MemorySequence, PosedView
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
-from geoloc_core.sources.rgbd.retrieval import seeing
+from geoloc_core.sources.rgbd.retrieval import Overlaps
 from geoloc_core.sources.rgbd.surface import MapSurfaces, view_surface
 from geoloc_core.types import GroundView, PosePrior, Status
 from tests.benchmarks import colour_calibration, results
@@ -178,11 +178,12 @@ def figures_of(answers, queries) -> dict:
 def consistency(place: PlaceMap, queries, camera, poses) -> dict:
     """How the depth of queries lies on the map's at some poses (4, 4): no pose is asked."""
     surfaces, shares, distances = MapSurfaces(place), [], []
+    overlaps = Overlaps(place)
     for frame, T in zip(queries, poses, strict=True):
         if T is None:
             continue
         points, normals = view_surface(frame.view(camera).depth, camera).sample(600)
-        ids = seeing(place, T, points[::4], 20)
+        ids = overlaps.seeing(T, points[::4], 20)
         placed, turned = se3.transform(T, points), normals @ T[:3, :3].T
         nearest = np.full(len(points), np.inf)
         for k in ids:

@@ -2,7 +2,6 @@
 """Depth as pieces of surface: points with normals, of a view and of the map's keyframes."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,42 +156,3 @@ class MapSurfaces:
             near = np.linalg.norm(points[hit] - target, axis=1) < reach_m
             near &= np.einsum('ni,ni->n', normals[hit], normal) > min_cosine
         return hit[near], target[near], normal[near]
-
-
-def overlap(
-    keyframes: Sequence[Keyframe],
-    camera: AbstractCamera,
-    points: Array,
-    T_place_camera: Array,
-) -> Array:
-    """Which share of the points that a view sees each keyframe saw as well.
-
-    Args:
-        keyframes: K of them.
-        camera: That took them, at full size.
-        points: (N, 3) m in the view's optical frame.
-        T_place_camera: (4, 4) of the view.
-
-    Returns:
-        (K,) 0..1, times the cosine between the viewing directions: a wall looks different from
-        its side. Where a keyframe has depth, what it saw something else in front of is not seen.
-    """
-    placed = se3.transform(T_place_camera, points)
-    shares = np.zeros(len(keyframes))
-    for k, keyframe in enumerate(keyframes):
-        T = np.asarray(keyframe.T_place_camera)
-        cosine = float(T[:3, 2] @ T_place_camera[:3, 2])
-        if cosine <= 0.0 or not len(points):
-            continue
-        seen = (placed - T[:3, 3]) @ T[:3, :3]
-        u, v, valid = camera.project_xyz(seen[:, 0], seen[:, 1], seen[:, 2])
-        if keyframe.depth.size:
-            hit = np.flatnonzero(valid)
-            h, w = keyframe.depth.shape
-            column = np.clip(((u[hit] + 0.5) * w / camera.width).astype(int), 0, w - 1)
-            row = np.clip(((v[hit] + 0.5) * h / camera.height).astype(int), 0, h - 1)
-            there = keyframe.depth[row, column] * 1e-3
-            hidden = (there > 0) & (np.abs(there - seen[hit, 2]) > 0.15)
-            valid[hit[hidden]] = False
-        shares[k] = valid.mean() * cosine
-    return shares

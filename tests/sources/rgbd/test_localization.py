@@ -11,7 +11,8 @@ from geoloc_core.features.base import LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
-from geoloc_core.sources.rgbd.localization import carried, PlaceLocalizer
+from geoloc_core.sources.rgbd.estimate import carried
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import PosePrior, Status
 from tests.sources.rgbd.rooms import (
     CAMERA,

@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from geoloc_core.sources.rgbd.retrieval import glance, KeyframeIndex, sample, seeing
+from geoloc_core.sources.rgbd.retrieval import glance, KeyframeIndex, Overlaps, sample
+from geoloc_core.sources.rgbd.surface import surface_of
 from tests.sources.rgbd.rooms import CAMERA, camera_pose, MeanDescriptor, place_of, Room
 
 TRUTH = camera_pose(2.3, 2.2, 0.5)
@@ -29,13 +30,13 @@ def test_a_twin_elsewhere_is_among_the_candidates():
 
 def test_keyframes_that_see_the_same_are_found_by_the_pose():
     place = place_of(Room())
-    near = seeing(place, TRUTH, glance(CAMERA), 3)
+    near = Overlaps(place).seeing(TRUTH, glance(CAMERA), 3)
     # 0.5 rad lies next to the keyframes at 0.52 and 0.0 rad.
     assert near[0] == 1
     assert 7 not in near
     far = TRUTH.copy()
     far[0, 3] += 100.0
-    assert seeing(place, far, glance(CAMERA), 3) == []
+    assert Overlaps(place).seeing(far, glance(CAMERA), 3) == []
 
 
 def test_a_glance_lies_ahead():
@@ -44,3 +45,14 @@ def test_a_glance_lies_ahead():
     assert points[:, 0].min() < 0 < points[:, 0].max()
     assert len(sample(points, 10)) == 10
     assert len(sample(points, 1000)) == len(points)
+
+
+def test_overlap_knows_who_saw_the_same():
+    room = Room()
+    place = place_of(room)
+    points = surface_of(room.depth(TRUTH), CAMERA).sample(200)[0]
+    shares = Overlaps(place).shares(TRUTH, points, np.arange(12))
+    yaws = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    away = np.abs(np.angle(np.exp(1j * (yaws - 0.5))))
+    assert shares[np.argmin(away)] > 0.5
+    assert shares[np.argmax(away)] == 0.0
