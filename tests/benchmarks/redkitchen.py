@@ -186,10 +186,9 @@ def consistency(place: PlaceMap, queries, camera, poses) -> dict:
         ids = overlaps.seeing(T, points[::4], 20)
         placed, turned = se3.transform(T, points), normals @ T[:3, :3].T
         nearest = np.full(len(points), np.inf)
-        for k in ids:
-            index, target, normal = surfaces.pairs(k, placed, turned, NEAR_M)
-            off = np.abs(np.einsum('ni,ni->n', placed[index] - target, normal))
-            np.minimum.at(nearest, index, off)
+        index, _, target, normal = surfaces.pairs(ids, placed, turned, NEAR_M)
+        off = np.abs(np.einsum('ni,ni->n', placed[index] - target, normal))
+        np.minimum.at(nearest, index, off)
         shares.append(np.isfinite(nearest).mean())
         distances.append(np.median(nearest[np.isfinite(nearest)]))
     return {

@@ -12,7 +12,7 @@ from geoloc_core.sources.rgbd.matching import Correspondences, correspondences
 from geoloc_core.sources.rgbd.refinement import refine, Refined, ViewPoints
 from geoloc_core.sources.rgbd.retrieval import Overlaps, sample
 from geoloc_core.sources.rgbd.solver import judged
-from geoloc_core.sources.rgbd.surface import MapSurfaces, view_surface
+from geoloc_core.sources.rgbd.surface import MapSurfaces, RayGrids, view_surface
 from geoloc_core.types import Array, GroundView, PoseMeasurement, Status
 
 _GLANCE_POINTS = 150
@@ -39,6 +39,7 @@ class PlaceEstimate:
         self.config = config
         self.surfaces = MapSurfaces(place)
         self._overlaps = overlaps
+        self._grids = RayGrids()
 
     def measure(
         self,
@@ -117,7 +118,8 @@ class PlaceEstimate:
         config, T, matches = self.config, found.best.T_place_camera, found.matches
         points = None
         if depth is not None:
-            points = ViewPoints(*view_surface(depth, view.camera).sample(config.surface_points))
+            surface = view_surface(depth, view.camera, self._grids)
+            points = ViewPoints(*surface.sample(config.surface_points))
         refined = None
         for first in (True, False):
             keyframes: list[int] = []

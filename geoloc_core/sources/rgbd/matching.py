@@ -272,9 +272,6 @@ def _near(
     nothing = np.zeros(0, np.int64)
     if not len(ahead) or not len(rays):
         return nothing, nothing
-    tree = cKDTree(seen[ahead, :2] / seen[ahead, 2:])
-    near = tree.query_ball_point(rays[:, :2], radius)
-    count = np.array([len(each) for each in near])
-    if not count.sum():
-        return nothing, nothing
-    return np.repeat(np.arange(len(rays)), count), ahead[np.concatenate(near).astype(np.int64)]
+    there = cKDTree(seen[ahead, :2] / seen[ahead, 2:])
+    near = cKDTree(rays[:, :2]).sparse_distance_matrix(there, radius, output_type='ndarray')
+    return near['i'].astype(np.int64), ahead[near['j']]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
@@ -91,6 +91,41 @@ def test_the_place_lies_turned_and_moved_in_the_map(place, room):
     assert metres < 0.01
 
 
+class NamedMatcher(AbstractMatcher):
+    """Knows of each feature what it is of: matches by descriptors, and counts its calls."""
+
+    kind = 'named'
+
+    def __init__(self):
+        self.asked = []
+
+    def match(self, size, other_size, features, others):
+        self.asked.append((size, other_size, len(others)))
+        i, j = np.nonzero(features.descriptors @ others.descriptors.T > 0.8)
+        return i, j
+
+
+def test_a_network_matches_the_best_candidates(place, room):
+    matcher = NamedMatcher()
+    config = PlaceLocalizerConfig(deep_candidates=2)
+    localizer = PlaceLocalizer(place, config, PlantedFeatures(), MeanDescriptor(), matcher)
+    measured = look(localizer, room, TRUTH)
+    assert off(measured, TRUTH)[0] < 0.01
+    assert len(matcher.asked) == 2
+    whole = (CAMERA.width, CAMERA.height)
+    assert {asked[:2] for asked in matcher.asked} == {(whole, whole)}
+    # Only features of the map with a point in space are of use.
+    counts = {int(keyframe.has_point.sum()) for keyframe in place.keyframes}
+    assert {asked[2] for asked in matcher.asked} <= counts
+
+
+def test_a_twin_is_heard_beside_what_a_network_matches(room):
+    twin = place_of(room, Room(origin=(20.0, 0.0, 0.0)))
+    config = PlaceLocalizerConfig(deep_candidates=1)
+    localizer = PlaceLocalizer(twin, config, PlantedFeatures(), MeanDescriptor(), NamedMatcher())
+    assert look(localizer, room, TRUTH, wrong=0.0).status is Status.AMBIGUOUS
+
+
 def test_depth_all_invalid_is_colour_alone_and_said(place, room):
     nothing = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
     measured = look(localizer_of(place), room, TRUTH, depth=nothing)
@@ -147,6 +182,10 @@ def test_a_narrow_prior_is_tracked_and_a_wrong_one_is_found_out(place, room):
     assert 'tracked' in words(tracked)
     assert off(tracked, TRUTH)[0] < 0.01
     assert 'retrieval_ms' not in tracked.timings_ms
+    # Pictures are looked at in their full size again where depth does not decide.
+    colour = look(localizer, room, TRUTH, depth=False, prior=PosePrior(0, near, cov))
+    assert 'tracked by colour' in words(colour)
+    assert off(colour, TRUTH)[0] < 0.03
     wrong = camera_pose(2.5, 2.0, 3.5) @ se3.inverse(T_BASE_CAMERA)
     found = look(localizer, room, TRUTH, prior=PosePrior(0, wrong, cov))
     assert 'found' in words(found)
@@ -218,6 +257,8 @@ def test_pictures_and_calibrations_that_do_not_belong_together_are_refused(place
 def test_settings_that_find_nothing_are_refused():
     with pytest.raises(ConfigError, match='min_inliers'):
         PlaceLocalizerConfig(min_inliers=3)
+    with pytest.raises(ConfigError, match="choose 'auto' or 'nearest'"):
+        PlaceLocalizerConfig(matcher='superglue')
     with pytest.raises(ConfigError, match='floor_m'):
         PlaceLocalizerConfig(floor_m=0.0)
     with pytest.raises(ConfigError, match='ambiguity'):
