@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-crossvit clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-hall bench-crossvit clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-systems: $(VENV)/.test  ## Time a frame of all cross-view systems, eager a
 
 bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
+
+bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outside, place map inside
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.street_to_hall $(BENCH_ARGS)
 
 bench-crossvit: $(VENV)/.test  ## Descriptors of places on rendered rooms: teachers, students, VLAD (hours)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.crossvit $(BENCH_ARGS)

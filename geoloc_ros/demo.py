@@ -111,6 +111,8 @@ def write_params(path: Path, drive: Drive, map_path: Path) -> None:
         'antenna_xyz': [float(v) for v in drive.gnss.antenna_in_base],
         'imu_rpy': [0.0, 0.0, 0.0],
     }
+    if drive.depth is not None:
+        params['depth'] = {'enabled': True}
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding='utf-8')
 
 

@@ -59,10 +59,22 @@ def write_drive(
     image, grid = drive.aerial(map_gsd, workers)
     write_geotiff(map_path, image, grid, drive.world.datum, drive.world.attribution)
     bag_path = out / 'drive'
-    with BagWriter(bag_path, storage, overwrite=True) as bag:
-        write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)
+    write_recording(bag_path, drive, storage, depth_encoding, workers, progress)
     (out / 'drive.json').write_text(json.dumps(facts(drive), indent=2) + '\n', encoding='utf-8')
     return bag_path, map_path
+
+
+def write_recording(
+    bag_path: Path,
+    drive: Drive,
+    storage: str = 'mcap',
+    depth_encoding: str = '16UC1',
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Renders a drive into a bag alone; see `write_drive`."""
+    with BagWriter(bag_path, storage, overwrite=True) as bag:
+        write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)
 
 
 def facts(drive: Drive) -> dict[str, Any]:
