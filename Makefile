@@ -63,6 +63,9 @@ bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and co
 bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outside, place map inside
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.street_to_hall $(BENCH_ARGS)
 
+bench-place-index: $(VENV)/.test  ## The most similar keyframes: exact search against FAISS
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.place_index
+
 bench-crossvit: $(VENV)/.test  ## Descriptors of places on rendered rooms: teachers, students, VLAD (hours)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.crossvit $(BENCH_ARGS)
 
