@@ -33,6 +33,7 @@ from geoloc_core.estimation.yaw_init import Position
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.types import (
     GnssFix,
     GroundView,
@@ -246,6 +247,16 @@ class Localizer:
         """Wheel scale and gyro bias, as far as they are known."""
         with self._lock:
             return self._estimator.calibrator.result
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs the networks of its source, for diagnostics."""
+        return tuple(getattr(self._source, 'engines', ()))
+
+    def close(self) -> None:
+        """Gives back what its engines hold; no view is matched any more."""
+        for engine in self.engines:
+            engine.close()
 
     # ---- what its owner says ----
 

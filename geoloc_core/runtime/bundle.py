@@ -13,6 +13,8 @@ from geoloc_core.export_record import leading
 from geoloc_core.geometry.cameras import AbstractCamera, camera_kind
 from geoloc_core.runtime.bundle_files import read_verified
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import FreeAxis, Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.parity_sample import read_sample
 from geoloc_core.spec import ModelSpec
@@ -38,23 +40,46 @@ class ModelBundle:
     weights: bytes
     sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
-        """Loads the weights into an engine that agrees with the specification.
-
-        Raises:
-            BundleError: The engine refuses them, or their inputs and outputs are others.
-        """
-        engine = OnnxEngine(self.weights, threads)
-        out, batch = self.spec.output, leading(self.spec.export)
-        rasters = (self.spec.inputs.view, self.spec.inputs.patch)
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        spec, out, batch = self.spec, self.spec.output, leading(self.spec.export)
+        rasters = (spec.inputs.view, spec.inputs.patch)
         shapes: dict[str, Shape] = {
             r.name: (batch, r.channels, r.height, r.width) for r in rasters
         }
+        free = None
         if out.yaw_input:
             shapes[out.yaw_input] = (out.yaw_bins,)
-        agree('inputs', engine.inputs, shapes)
-        agree('outputs', engine.outputs, {out.name: (batch, out.yaw_bins, out.height, out.width)})
-        return engine
+            free = FreeAxis(out.yaw_input, out.name, 1)
+        precision = precision_of(spec.export)
+        return Graph(spec.system, self.weights, spec.sha256, precision, shapes, free)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
+        """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
+
+        Raises:
+            BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
+        """
+        graph, out, batch = self.graph(), self.spec.output, leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes))
+        agree('outputs', cpu.outputs, {out.name: (batch, out.yaw_bins, out.height, out.width)})
+        if settings is None:
+            return cpu
+        if settings.engine == 'torch':
+            from geoloc_core.runtime.torch_engine import TorchEngine
+
+            return TorchEngine(
+                settings.torch_weights, cpu.inputs, out.name, out.yaw_input, threads
+            )
+        return open_engine(graph, cpu, settings)
 
     def require_fit(self, camera: AbstractCamera | None = None, map_gsd: float = 0.0) -> None:
         """Refuses a camera or a map that the model was not made for, and a model for batches.

@@ -19,7 +19,9 @@ from geoloc_core.features.base import (
 )
 from geoloc_core.runtime.bundle import agree
 from geoloc_core.runtime.bundle_files import read_verified
-from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.parity_sample import read_sample
 
@@ -44,17 +46,31 @@ class DescriptorBundle:
     weights: bytes
     sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        view, batch = self.spec.view, leading(self.spec.export)
+        shapes: dict[str, Shape] = {view.name: (batch, 3, view.height, view.width)}
+        precision = precision_of(self.spec.export)
+        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
         """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
         """
-        engine = OnnxEngine(self.weights, threads)
-        view, batch = self.spec.view, leading(self.spec.export)
-        agree('inputs', engine.inputs, {view.name: (batch, 3, view.height, view.width)}, SPEC)
-        agree('outputs', engine.outputs, {self.spec.output: (batch, self.spec.size)}, SPEC)
-        return engine
+        graph, batch = self.graph(), leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
+        agree('outputs', cpu.outputs, {self.spec.output: (batch, self.spec.size)}, SPEC)
+        return cpu if settings is None else open_engine(graph, cpu, settings)
 
 
 class NetworkDescriptor(AbstractGlobalDescriptor):
@@ -62,15 +78,26 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
 
     kind = KIND
 
-    def __init__(self, bundle: DescriptorBundle, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: DescriptorBundle,
+        threads: int = 2,
+        settings: EngineSettings | None = None,
+    ) -> None:
         """Opens the network.
+
+        Args:
+            bundle: Verified weights.
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses it.
+            EngineError: The engine asked for is not here.
         """
         self.spec = bundle.spec
         self.size = bundle.spec.size
-        self._engine = bundle.open_engine(threads)
+        self.engine = bundle.open_engine(threads, settings)
 
     def describe(self, image: NDArray[np.uint8] | None, local: LocalFeatures) -> Floats:
         """See `AbstractGlobalDescriptor`; the local features play no part.
@@ -85,7 +112,7 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
             )
         require_rgb(image)
         view = self.spec.view
-        said = self._engine.run({view.name: network_input(image, view)})
+        said = self.engine.run({view.name: network_input(image, view)})
         return np.asarray(said[self.spec.output][0], np.float32)
 
     def arrays(self) -> Mapping[str, NDArray]:

@@ -9,6 +9,8 @@ from geoloc_core.pose_spec import PoseModelSpec
 from geoloc_core.runtime.bundle import agree
 from geoloc_core.runtime.bundle_files import parts_of, read_verified
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.parity_sample import read_sample
 
@@ -31,28 +33,41 @@ class PoseBundle:
     weights: bytes
     sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
-        """Loads the weights into an engine that agrees with the specification.
-
-        Raises:
-            BundleError: The engine refuses them, or their inputs and outputs are others.
-        """
-        engine = OnnxEngine(self.weights, threads)
-        inputs, output, batch = self.spec.inputs, self.spec.output, leading(self.spec.export)
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        inputs, batch = self.spec.inputs, leading(self.spec.export)
         sides = (inputs.colour.height, inputs.colour.width)
-        wanted: dict[str, Shape] = {
+        shapes: dict[str, Shape] = {
             inputs.colour.name: (batch, inputs.colour.channels, *sides),
             inputs.depth.name: (batch, 2, *sides),
             inputs.present: (batch, 2),
         }
-        agree('inputs', engine.inputs, wanted, SPEC)
+        precision = precision_of(self.spec.export)
+        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
+        """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
+
+        Raises:
+            BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
+        """
+        graph, output, batch = self.graph(), self.spec.output, leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
         answers: dict[str, Shape] = {
             output.position: (batch, 3),
             output.rotation: (batch, 3, 3),
             output.cov: (batch, 6, 6),
         }
-        agree('outputs', engine.outputs, answers, SPEC)
-        return engine
+        agree('outputs', cpu.outputs, answers, SPEC)
+        return cpu if settings is None else open_engine(graph, cpu, settings)
 
 
 def is_pose_bundle(folder: str | Path) -> bool:

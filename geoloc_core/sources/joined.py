@@ -12,6 +12,7 @@ import numpy as np
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.sources.cross_view import CrossViewSource
 from geoloc_core.sources.rgbd.source import RgbdSource
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
@@ -51,6 +52,12 @@ class JoinedSource:
         self.aerial = aerial
         self.config = config or JoinedConfig()
         self._keyframes: Array = place.localizer.place.poses[:, :3, 3]
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs the networks of both, for diagnostics."""
+        aerial = () if self.aerial is None else self.aerial.engines
+        return (*self.place.engines, *aerial)
 
     def measure(
         self,
