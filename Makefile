@@ -57,6 +57,9 @@ bench-world: $(VENV)/.test  ## Panoramas a second, and a rendered data set of 2,
 bench-systems: $(VENV)/.test  ## Time a frame of all cross-view systems, eager and exported
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.systems $(BENCH_ARGS)
 
+bench-engines: $(VENV)/.test  ## Checkpoint to milliseconds: eager, tuned, exported, int8, TensorRT-RTX, the node
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.engines $(BENCH_ARGS)
+
 bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
 

@@ -28,6 +28,8 @@ _BELOW = {
 }
 _OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
 _NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
+_GRAPH_OF_MODEL, _INITIALIZER, _ENDS = 7, 5, (11, 12)
+_FLOAT = 1
 _MAX_DEPTH = 64
 
 
@@ -38,10 +40,12 @@ class OnnxFacts:
     Attributes:
         opset: Of the standard operators; 0 if it does not say.
         external: Names of tensors whose values lie in another file.
+        other_types: Names of inputs and outputs that are no tensors of float32.
     """
 
     opset: int
     external: tuple[str, ...]
+    other_types: tuple[str, ...] = ()
 
 
 def read_facts(content: bytes) -> OnnxFacts:
@@ -62,7 +66,7 @@ def read_facts(content: bytes) -> OnnxFacts:
             if not bytes(_bytes(imported.get(_DOMAIN))) and isinstance(version, int):
                 opset = version
     external = tuple(_external(whole, 'model', 0))
-    return OnnxFacts(opset, external)
+    return OnnxFacts(opset, external, tuple(_other_types(whole)))
 
 
 def require_sound(content: bytes, opset: int) -> None:
@@ -81,6 +85,11 @@ def require_sound(content: bytes, opset: int) -> None:
             f'the model keeps {len(facts.external)} of its tensors ({facts.external[0]!r} is one) '
             'in other files: a bundle holds all of its weights itself; export it again with '
             '`python -m training.export`'
+        )
+    if facts.other_types:
+        raise BundleError(
+            f'the model has an input or output {facts.other_types[0]!r} that is not float32: '
+            'export it again with `python -m training.export`'
         )
     if facts.opset != opset:
         raise BundleError(
@@ -106,6 +115,35 @@ def _external(message: memoryview, kind: str, depth: int) -> Iterator[str]:
     for number, value in _fields(message):
         if number in below and isinstance(value, memoryview):
             yield from _external(value, below[number], depth + 1)
+
+
+def _other_types(model: memoryview) -> Iterator[str]:
+    """Names of inputs and outputs that are not float32; constants among the inputs are none."""
+    for graph in _parts(model, _GRAPH_OF_MODEL):
+        constants = {
+            bytes(name) for tensor in _parts(graph, _INITIALIZER) for name in _parts(tensor, _NAME)
+        }
+        for number, value in _fields(graph):
+            if number not in _ENDS or not isinstance(value, memoryview):
+                continue
+            name = b''.join(bytes(part) for part in _parts(value, 1))
+            # ValueInfoProto.type.tensor_type.elem_type
+            kinds = [
+                kind
+                for type_ in _parts(value, 2)
+                for tensor in _parts(type_, 1)
+                for each, kind in _fields(tensor)
+                if each == 1
+            ]
+            if kinds != [_FLOAT] and name not in constants:
+                yield name.decode('utf-8', 'replace')
+
+
+def _parts(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """The messages or texts in a field."""
+    for number, value in _fields(message):
+        if number == wanted and isinstance(value, memoryview):
+            yield value
 
 
 def _bytes(value: 'int | memoryview | None') -> memoryview:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError
 from geoloc_core.export_record import ParityFigure
+from geoloc_core.spec import OutputSpec
 
 Figures = dict[str, float]
 # Cells less probable than the best by more than this decide nothing: e^-7 is a thousandth.
@@ -62,6 +63,14 @@ def volume_difference(wanted: NDArray, found: NDArray, yaws: NDArray, cell_m: fl
         'position': cell_m * math.hypot(dx, dy),
         'yaw': math.degrees(abs(turn)),
     }
+
+
+def bin_yaws(output: OutputSpec) -> NDArray[np.float64]:
+    """(K,) rad: the bins of yaw that a network answers on by itself."""
+    bins, half = output.yaw_bins, math.radians(output.yaw_half_range_deg)
+    if half >= math.pi:
+        return np.asarray(-np.pi + 2 * np.pi * np.arange(bins) / bins)
+    return np.linspace(-half, half, bins)
 
 
 def log_probability(logits: NDArray) -> NDArray[np.float64]:
