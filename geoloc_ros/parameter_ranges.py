@@ -216,7 +216,10 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
         {
             'max_features': {'low': 50, 'high': 20000},
             'candidates': {'low': 1, 'high': 1000},
+            'matcher': {'choices': ('auto', 'nearest')},
+            'deep_candidates': {'low': 1, 'high': 100},
             'track_candidates': {'low': 1, 'high': 1000},
+            'track_shrink': {'low': 1, 'high': 8},
             'min_inliers': {'low': 6, 'high': 10000},
             'ambiguity': {'low': 0.01, 'high': 1.0},
             'track_std_m': _POSITIVE,
