@@ -99,10 +99,11 @@ def build_plan(weights: bytes, request: BuildRequest, flavour: Flavour | None = 
     typed = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     network = builder.create_network(1 << int(typed))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(with_shapes(weights, request.shapes)):
+    graph, outputs = with_shapes(weights, request.shapes)
+    if not parser.parse(graph):
         told = [str(parser.get_error(i)) for i in range(parser.num_errors)]
         raise EngineError(f'{request.flavour} cannot take the graph in: {_told(told)}')
-    _check_inputs(network, request)
+    _check_names(network, request, outputs)
     config = builder.create_builder_config()
     _set_targets(trt, config, request)
     plan = builder.build_serialized_network(network, config)
@@ -113,8 +114,8 @@ def build_plan(weights: bytes, request: BuildRequest, flavour: Flavour | None = 
     return bytes(plan)
 
 
-def with_shapes(weights: bytes, shapes: Mapping[str, Shape]) -> bytes:
-    """The graph with its inputs of fixed sizes.
+def with_shapes(weights: bytes, shapes: Mapping[str, Shape]) -> tuple[bytes, set[str]]:
+    """The graph with its inputs of fixed sizes, and the names of its outputs.
 
     A correlation with as many templates as are asked for is a convolution of as many output
     channels: TensorRT takes it only if their number is fixed.
@@ -149,17 +150,20 @@ def with_shapes(weights: bytes, shapes: Mapping[str, Shape]) -> bytes:
     for each in model.graph.output:
         # Of the open sizes; the parser finds what they have become.
         each.type.tensor_type.ClearField('shape')
-    content: bytes = model.SerializeToString()
-    return content
+    return model.SerializeToString(), {each.name for each in model.graph.output}
 
 
-def _check_inputs(network: Any, request: BuildRequest) -> None:
+def _check_names(network: Any, request: BuildRequest, outputs: set[str]) -> None:
+    """Refuses a network that the parser has changed on its way."""
     found = {
         network.get_input(i).name: tuple(network.get_input(i).shape)
         for i in range(network.num_inputs)
     }
     if found != {name: tuple(shape) for name, shape in request.shapes.items()}:
         raise EngineError(f'the parsed network has inputs {found}, not {dict(request.shapes)}')
+    answers = {network.get_output(i).name for i in range(network.num_outputs)}
+    if answers != outputs:
+        raise EngineError(f'the parsed network has outputs {answers}, not {outputs}')
 
 
 def _set_targets(trt: ModuleType, config: Any, request: BuildRequest) -> None:

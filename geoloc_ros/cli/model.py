@@ -5,6 +5,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from geoloc_ros.cli import model_build
+
 # The bundles that come with geoloc, seen from a checkout and from an installed package.
 _SHIPPED = Path('config', 'models')
 
@@ -91,6 +93,7 @@ def register(subparsers) -> None:
         '--std-yaw-deg', type=float, default=5.0, metavar='DEG',
         help='how well the prior knows the yaw: the less, the more yaws are scored (5)',
     )  # fmt: skip
+    model_build.register(commands)
 
 
 def run_list(args: argparse.Namespace) -> int:
