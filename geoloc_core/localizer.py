@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from geoloc_core.errors import GeolocError, MapError
 from geoloc_core.estimation.calibration import Calibration
 from geoloc_core.estimation.config import LocalizerConfig
+from geoloc_core.estimation.continuous_output import ContinuousOutput
 from geoloc_core.estimation.covariance import is_usable
 from geoloc_core.estimation.estimator import Estimator, Prediction
 from geoloc_core.estimation.fix_input import checked, DatumFinder
@@ -123,6 +124,7 @@ class Localizer:
 
     def _begin(self) -> None:
         self._estimator = Estimator(self.config)
+        self._output = ContinuousOutput(self.config.continuity, self._estimator)
         self._clocks = {name: StreamClock(self.config.clock_jump_s) for name in STREAMS}
         # Counts resets, so that a view begun before one is not fused after it.
         self._generation = getattr(self, '_generation', 0) + 1
@@ -183,6 +185,7 @@ class Localizer:
             unknown = np.diag(cov) == 0.0
             cov = 0.5 * (cov + cov.T) + np.diag(np.where(unknown, default, 0.0))
             self._estimator.set_pose(stamp_ns, np.asarray(T_map_base, dtype=np.float64), cov)
+            self._output.forget()
             return self._count('initial_pose', Status.OK)
 
     def on_view(self, view: GroundView) -> PoseEstimate:
@@ -232,7 +235,7 @@ class Localizer:
             if not len(odom):
                 return None
             stamp, T_odom_base = odom.stamps[-1], odom.poses[-1]
-            found = self._estimator.predict(stamp)
+            found = self._output.predict(stamp)
             if not isinstance(found, Prediction):
                 return None
             return stamp, found.T @ se3.inverse(T_odom_base)
@@ -274,6 +277,7 @@ class Localizer:
             self._datum.frame = new
             if old is not None:
                 self._estimator.move(_between_frames(old, new))
+                self._output.forget()
             for fix in self._datum.release():
                 self._count('gnss', *self._estimator.push_position(self._position(fix)))
             self._generation += 1
@@ -383,7 +387,7 @@ class Localizer:
             return self._estimate(view.stamp_ns, measurement)
 
     def _estimate(self, stamp_ns: int, measurement: PoseMeasurement | None = None) -> PoseEstimate:
-        found = self._estimator.predict(stamp_ns)
+        found = self._output.predict(stamp_ns)
         if not isinstance(found, Prediction):
             return PoseEstimate(stamp_ns, found[0], (found[1],), measurement=measurement)
         status = Status.OK

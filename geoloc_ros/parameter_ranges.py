@@ -148,6 +148,15 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
         },
     ),
     (
+        'continuity',
+        _DEFAULTS.continuity,
+        {
+            'max_speed': {'low': 0.0, 'high': 100.0},
+            'max_turn_rate': {'low': 0.0, 'high': 10.0},
+            'give_up_m': _POSITIVE,
+        },
+    ),
+    (
         'source',
         CrossViewConfig(),
         {
@@ -209,7 +218,11 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'rectified': _ANY,
         },
     ),
-    ('place', JoinedConfig(), {'reach_m': _POSITIVE}),
+    (
+        'place',
+        JoinedConfig(),
+        {'reach_m': _POSITIVE, 'among_m': _POSITIVE, 'sure_m': _POSITIVE},
+    ),
     (
         'place',
         PlaceLocalizerConfig(),

@@ -25,7 +25,7 @@ _PAVEMENT_LIMIT, _CAREFUL_LIMIT = 6.0, 0.8
 _ROUNDED_M = 0.6
 # The drive keeps aside of where the survey went, as nobody drives the same line twice, m.
 _ASIDE_M = 0.35
-# The survey begins and ends so far before the door, m.
+# The survey begins so far before the door, m.
 _BEFORE_DOOR_M = 4.5
 
 
@@ -131,13 +131,13 @@ def street_route(site: Site, street_m: float) -> Route:
 
 
 def survey_route(hall: Hall) -> Route:
-    """Into the hall, along every lane of it in both directions, and out again."""
+    """Into the hall, along every lane of it in both directions, to behind the door."""
     u, near, far = hall.lanes
     west, east = ((-u, near), (-u, far)), ((u, near), (u, far))
     front, back, street = (0.0, near), (0.0, far), (0.0, -_BEFORE_DOOR_M)
     corners = [
         street, front, back, west[1], west[0], front, east[0], east[1], back,
-        front, west[0], west[1], back, east[1], east[0], front, street,
+        front, west[0], west[1], back, east[1], east[0], front,
     ]  # fmt: skip
     way = hall.frame.place(corners)
     return _coming_to_rest(smoothed([way], [_CAREFUL_LIMIT], [], _ROUNDED_M))
