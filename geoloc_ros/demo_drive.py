@@ -20,6 +20,8 @@ from geoloc_core.geometry.cameras.pinhole import PinholeCamera
 from geoloc_core.simulation.robots.drive import Drive
 from geoloc_core.simulation.world import write_geotiff
 
+# Of a robot that drives into a hall: whoever steers by its pose shall not feel the door.
+HALL_PARAMETERS = {'continuity': {'max_speed': 0.4}}
 _JPEG_QUALITY = 92
 _TRUTH_RATE_HZ = 20.0
 

@@ -120,7 +120,7 @@ def _bag(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from geoloc_ros.demo import write_params
-    from geoloc_ros.demo_drive import write_drive, write_recording
+    from geoloc_ros.demo_drive import HALL_PARAMETERS, write_drive, write_recording
 
     print('building the city ...', flush=True)
     drive, survey = _drives(args)
@@ -142,7 +142,7 @@ def _bag(args: argparse.Namespace) -> int:
                 args.out / 'survey', survey, args.storage, encoding, args.workers, bar.update
             )
     params = args.out / 'params.yaml'
-    write_params(params, drive, map_path)
+    write_params(params, drive, map_path, HALL_PARAMETERS if survey is not None else None)
     record = drive.gnss_record
     size = sum(file.stat().st_size for file in bag_path.iterdir())
     print(f'{bag_path}: {count} pictures, {size / 1e6:.0f} MB')

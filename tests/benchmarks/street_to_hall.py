@@ -4,7 +4,8 @@
 A robot drives along a rendered street, turns to a door, goes round in the hall and comes out. The
 hall was mapped before on another drive; the map is tied to the Earth, the localizer is the node's
 own. What counts: errors in the street, at the door and inside, who measured where, and by how
-much the published pose ever moved beyond odometry. Beside it the same drive without the place map.
+much the published pose ever moved beyond odometry. Beside it the same drive with corrections
+published at once, and without the place map.
 
 Run: python -m tests.benchmarks.street_to_hall [--quick] [--keep FOLDER]
 """
@@ -33,7 +34,7 @@ from geoloc_ros.bags.run import read_inputs, RunInputs, RunRecord
 from geoloc_ros.bags.scoring import corrections_of, Score, score
 from geoloc_ros.cli.main import main as geoloc
 from geoloc_ros.demo import write_params
-from geoloc_ros.demo_drive import write_drive, write_recording
+from geoloc_ros.demo_drive import HALL_PARAMETERS, write_drive, write_recording
 from geoloc_ros.parameters import load_params_file
 from tests.benchmarks import results
 
@@ -47,7 +48,7 @@ PLANE = np.array([0, 1])
 def make_drives(seed: int, quick: bool) -> HallDrives:
     """The drives; quick ones have half the pixels along each side and a shorter street."""
     if not quick:
-        return make_hall_drives(make_world(seed), seed=seed)
+        return make_hall_drives(make_world(seed), seed=seed, rate_hz=2.0)
     world = make_world(seed, half_extent=110.0, blocks=2, ground_gsd=0.1)
     both = make_hall_drives(world, seed=seed, rate_hz=2.0, street_s=18.0)
     return replace(both, drive=smaller(both.drive), survey=smaller(both.survey))
@@ -66,7 +67,7 @@ def prepare(folder: Path, both: HallDrives, map_gsd: float = 0.15) -> tuple[Path
     bag, aerial = write_drive(folder, both.drive, map_gsd=map_gsd)
     write_recording(folder / 'survey', both.survey)
     params, place = folder / 'params.yaml', folder / 'hall.place'
-    write_params(params, both.drive, aerial)
+    write_params(params, both.drive, aerial, HALL_PARAMETERS)
     built = ['place', 'build', folder / 'survey', '-o', place, '--params', params]
     # What its check does not like (few points in a keyframe) it says itself.
     geoloc([str(word) for word in built])
@@ -74,10 +75,10 @@ def prepare(folder: Path, both: HallDrives, map_gsd: float = 0.15) -> tuple[Path
 
 
 def evaluate(
-    bag: Path, params_file: Path, place: Path | None, out: Path | None = None
+    bag: Path, params_file: Path, settings: dict[str, Any], out: Path | None = None
 ) -> tuple[RunRecord, RunInputs, Score]:
-    """Runs the localizer over the drive, with the place map or without."""
-    params = load_params_file(params_file) | {'place_map': '' if place is None else str(place)}
+    """Runs the localizer over the drive, with some parameters set."""
+    params = load_params_file(params_file) | settings
     with read_bag(bag) as reader:
         inputs = read_inputs(reader)
         source = build_map(params)
@@ -160,8 +161,12 @@ def measure(folder: Path, seed: int, quick: bool) -> dict[str, Any]:
     both = make_drives(seed, quick)
     bag, params, place = prepare(folder, both, 0.3 if quick else 0.15)
     figures: dict[str, Any] = {'seed': seed, 'seconds': both.drive.trajectory.duration}
-    for name, used in (('with_place', place), ('without_place', None)):
-        run, inputs, scored = evaluate(bag, params, used, folder / name)
+    for name, settings in (
+        ('with_place', {'place_map': str(place)}),
+        ('corrected_at_once', {'place_map': str(place), 'continuity.max_speed': 0.0}),
+        ('without_place', {}),
+    ):
+        run, inputs, scored = evaluate(bag, params, settings, folder / name)
         figures[name] = figures_of(both.hall, run, inputs, scored)
     return figures
 

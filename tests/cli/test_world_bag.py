@@ -64,7 +64,8 @@ def test_into_a_hall_makes_a_survey_of_it_as_well(tmp_path, monkeypatch, capsys)
             # Tied to the Earth, as the map of the hall will be.
             assert inputs.truth_datum == city.datum
     params = load_params_file(out / 'params.yaml')
-    assert params['depth.enabled'] and params['matcher.base_height_m'] == pytest.approx(0.15)
+    assert params['depth.enabled'] and params['continuity.max_speed'] > 0
+    assert params['matcher.base_height_m'] == pytest.approx(0.15)
 
 
 def test_depth_in_metres_keeps_what_is_unknown_unknown(tmp_path, small):
