@@ -352,9 +352,13 @@ class Session:
         """Says what runs the networks, whenever that has changed."""
         reports = [engine.report() for engine in self.localizer.engines]
         for report in reports:
-            if str(report) not in self._engines_told:
-                say = self._log.warning if report.degraded else self._log.info
-                say(f'network runs on {report}')
+            if str(report) in self._engines_told:
+                continue
+            # Two lines: rclpy's logger lets none change its severity.
+            if report.degraded:
+                self._log.warning(f'network runs on {report}')
+            else:
+                self._log.info(f'network runs on {report}')
         self._engines_told = [str(report) for report in reports]
 
     def diagnose(self) -> Any:

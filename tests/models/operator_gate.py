@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Can a robot's GPU run this graph? Asked of TensorRT-RTX, which needs no GPU to say.
 
-Every test that exports a network asks it too, in single and in half precision, so that no layer
-creeps in that parses nowhere.
+Every test that exports a network asks it too, so that no layer creeps in that no robot can run.
 """
 
 import importlib.util
@@ -18,7 +17,7 @@ needs_flavour = pytest.mark.skipif(
 )
 
 
-def assert_builds(graph, shapes, half=True):
+def assert_builds(graph, shapes, half=False):
     """Parses a graph and builds its engine; nothing where the library is not installed.
 
     Args:
