@@ -29,6 +29,7 @@ from geoloc_core.geometry.grid import Grid
 from geoloc_core.maps.source import AbstractMapSource, MapInfo
 from geoloc_core.messages.image_decoding import decode_compressed_image
 from geoloc_core.runtime.bundle import ModelBundle
+from geoloc_core.runtime.engine_choice import EngineSettings
 from geoloc_core.sources.cross_view import CrossViewSource
 from geoloc_core.sources.model_matcher import ModelMatcher
 from geoloc_core.types import AerialPatch, GroundView, PosePrior, Status
@@ -71,7 +72,11 @@ class StageTimes:
 
 
 def time_pipeline(
-    bundle: ModelBundle, threads: int = 2, repeat: int = 30, std_yaw: float = math.radians(5.0)
+    bundle: ModelBundle,
+    threads: int = 2,
+    repeat: int = 30,
+    std_yaw: float = math.radians(5.0),
+    engine: EngineSettings | None = None,
 ) -> StageTimes:
     """Times frames on their way to poses.
 
@@ -81,12 +86,15 @@ def time_pipeline(
         repeat: Frames, after a few that only warm up.
         std_yaw: How well the prior knows the yaw, rad; networks that take yaws are asked for the
             more of them, the less it does.
+        engine: What to run it with; None for onnxruntime on the CPU.
 
     Raises:
         BundleError: The bundle cannot run, or answers with no numbers.
     """
     camera = _camera(bundle.spec.inputs.camera_kinds)
-    matcher = ModelMatcher(bundle, threads=threads)
+    matcher = ModelMatcher(bundle, threads=threads, engine=engine)
+    for each in matcher.engines:
+        each.wait_ready()
     source = CrossViewSource(matcher)
     rng = np.random.default_rng(0)
     ground = _Raster(_texture(rng, 1024), Grid((0.0, 0.0), 0.2, 1024, 1024))
@@ -114,6 +122,8 @@ def time_pipeline(
         for stage in STAGES:
             made.ms.setdefault(stage, []).append(spent[stage])
     made.engine = matcher.engines[0].name
+    for each in matcher.engines:
+        each.close()
     return made
 
 
