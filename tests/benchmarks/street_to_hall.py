@@ -22,11 +22,11 @@ import numpy as np
 from geoloc_core.bags.reader import read_bag
 from geoloc_core.evaluation.consistency import chi2_limit, coverage, nees
 from geoloc_core.geometry import se3
-from geoloc_core.maps.opening import open_map
 from geoloc_core.simulation.robots.drive import Drive
 from geoloc_core.simulation.robots.hall_drive import HallDrives, make_hall_drives
 from geoloc_core.simulation.rooms.hall import Hall
 from geoloc_core.simulation.world import make_world
+from geoloc_core.types import PoseMeasurement
 from geoloc_ros.assembly import build_localizer, build_map
 from geoloc_ros.bags.offline import run_offline
 from geoloc_ros.bags.results import FramePictures, write_results
@@ -47,9 +47,10 @@ PLANE = np.array([0, 1])
 
 def make_drives(seed: int, quick: bool) -> HallDrives:
     """The drives; quick ones have half the pixels along each side and a shorter street."""
+    # A small city: all of it is on the aerial map, and the drive passes one street only.
+    world = make_world(seed, half_extent=110.0, blocks=2, ground_gsd=0.1 if quick else 0.05)
     if not quick:
-        return make_hall_drives(make_world(seed), seed=seed, rate_hz=2.0)
-    world = make_world(seed, half_extent=110.0, blocks=2, ground_gsd=0.1)
+        return make_hall_drives(world, seed=seed, rate_hz=2.0)
     both = make_hall_drives(world, seed=seed, rate_hz=2.0, street_s=18.0)
     return replace(both, drive=smaller(both.drive), survey=smaller(both.survey))
 
@@ -74,23 +75,45 @@ def prepare(folder: Path, both: HallDrives, map_gsd: float = 0.15) -> tuple[Path
     return bag, params, place
 
 
+class Remembered:
+    """A source that answers a view it has seen with what it said then.
+
+    What is published has no part in what is measured, so that a run with other settings of the
+    output may take the measurements of the first one.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.starts = source, getattr(source, 'starts', False)
+        self.said: dict[int, PoseMeasurement] = {}
+
+    def measure(self, view, prior, frame, map_source) -> PoseMeasurement:
+        if view.stamp_ns in self.said:
+            return self.said[view.stamp_ns]
+        measured = self.source.measure(view, prior, frame, map_source)
+        self.said[view.stamp_ns] = replace(measured, volume=None, patch=None)
+        return measured
+
+
 def evaluate(
-    bag: Path, params_file: Path, settings: dict[str, Any], out: Path | None = None
-) -> tuple[RunRecord, RunInputs, Score]:
-    """Runs the localizer over the drive, with some parameters set."""
+    bag: Path,
+    params_file: Path,
+    settings: dict[str, Any],
+    out: Path,
+    remembered: Remembered | None = None,
+) -> tuple[RunRecord, RunInputs, Score, Remembered]:
+    """Runs the localizer over the drive, with some parameters set; the report goes to `out`."""
     params = load_params_file(params_file) | settings
     with read_bag(bag) as reader:
         inputs = read_inputs(reader)
-        source = build_map(params)
-        pictures = FramePictures(out, len(inputs.frame_stamps_ns), 40) if out else None
-        run = run_offline(reader, build_localizer(params, source), params, after_view=pictures)
-        source.close()
+        aerial = build_map(params)
+        localizer = build_localizer(params, aerial)
+        localizer._source = remembered or Remembered(localizer._source)
+        pictures = FramePictures(out, len(inputs.frame_stamps_ns), 40)
+        run = run_offline(reader, localizer, params, after_view=pictures)
     scored = score(run, inputs, name='street to hall')
-    if out is not None:
-        aerial = open_map(params['map.path'])
-        write_results(out, scored, aerial)
-        aerial.close()
-    return run, inputs, scored
+    write_results(out, scored, aerial)
+    aerial.close()
+    return run, inputs, scored, localizer._source
 
 
 def zones(hall: Hall, inputs: RunInputs, stamps: list[int]) -> dict[str, np.ndarray]:
@@ -161,12 +184,14 @@ def measure(folder: Path, seed: int, quick: bool) -> dict[str, Any]:
     both = make_drives(seed, quick)
     bag, params, place = prepare(folder, both, 0.3 if quick else 0.15)
     figures: dict[str, Any] = {'seed': seed, 'seconds': both.drive.trajectory.duration}
+    remembered = None
     for name, settings in (
         ('with_place', {'place_map': str(place)}),
         ('corrected_at_once', {'place_map': str(place), 'continuity.max_speed': 0.0}),
         ('without_place', {}),
     ):
-        run, inputs, scored = evaluate(bag, params, settings, folder / name)
+        known = remembered if name == 'corrected_at_once' else None
+        run, inputs, scored, remembered = evaluate(bag, params, settings, folder / name, known)
         figures[name] = figures_of(both.hall, run, inputs, scored)
     return figures
 
@@ -175,7 +200,9 @@ def main() -> int:
     """Runs it."""
     parser = argparse.ArgumentParser(description='From the street into a hall')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--quick', action='store_true', help='small pictures, nothing written')
+    parser.add_argument(
+        '--quick', action='store_true', help='pictures of 240 x 150, 28 m of street'
+    )
     parser.add_argument('--keep', type=Path, help='folder for bags, maps and reports')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -186,7 +213,9 @@ def main() -> int:
         print(f'{key:60s} {value}')
     step = figures['with_place']['door']['largest_step_m']
     print(f'largest step at the door: {step:.3f} m; allowed: {ALLOWED_STEP_M} m')
-    if not args.quick:
+    if args.quick:
+        print(results.write('street-to-hall-quick', figures, f"{COMMAND} BENCH_ARGS='--quick'"))
+    else:
         print(results.write('street-to-hall', figures, COMMAND))
     return 0 if step < ALLOWED_STEP_M else 1
 
