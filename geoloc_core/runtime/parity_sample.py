@@ -79,8 +79,11 @@ def read_sample(bundle: Path) -> bytes:
     """Content of a bundle's sample; empty where it has none.
 
     Raises:
-        BundleError: It cannot be read, or is larger than any sample.
+        BundleError: It cannot be read, is empty, or is larger than any sample.
     """
     if SAMPLE not in parts_of(bundle):
         return b''
-    return read_part(bundle, SAMPLE, MAX_SAMPLE_BYTES)
+    content = read_part(bundle, SAMPLE, MAX_SAMPLE_BYTES)
+    if not content:
+        raise BundleError(f'{bundle}: {SAMPLE} is damaged (it is empty): copy the bundle again')
+    return content

@@ -68,6 +68,7 @@ def test_the_graph_describes_as_the_network(bundle):
     assert against_sample(bundle, bundle.open_engine(threads=1))[0].kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('making', [{'precision': 'fp16'}, {'precision': 'int8'}, {'batch': 0}])
 def test_other_precisions_and_any_batch(model, making):
     record = make(model, **making).spec.export

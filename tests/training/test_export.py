@@ -322,7 +322,7 @@ def test_small_numbers_and_geometry_stay_single():
         nodes, 'g', [info['x'], info['points']], [info['a'], info['p']],
         [weights, turn, tiny_number],
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 20)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 20)], ir_version=9)
     made, count = to_half(model.SerializeToString())
     assert count == 2
     engine = OnnxEngine(made, threads=1)
