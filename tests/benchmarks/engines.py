@@ -31,7 +31,7 @@ import time
 import traceback
 
 from tests.benchmarks.results import write
-from tests.benchmarks.systems import _reference, _timed
+from tests.benchmarks.systems import reference, timed
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / 'config' / 'models' / 'geoloc'
@@ -100,8 +100,8 @@ def eager(system: str, settings: dict, tuned: bool, options: dict) -> dict:
             from geoloc_core.models.base import parameter_count
 
             figures['params_m'] = parameter_count(subject.model) / 1e6
-            figures['machine_ms'] = _timed(_reference(), options['repeat'])[0]
-        figures[f'{name}_ms'] = _timed(lambda: subject.answers(arrays), options['repeat'])[0]
+            figures['machine_ms'] = timed(reference(), options['repeat'])[0]
+        figures[f'{name}_ms'] = timed(lambda: subject.answers(arrays), options['repeat'])[0]
         figures[f'{name}_peak_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     except Exception as error:  # one system that fails is a row that says so
         figures[f'{name}_error'] = _words(error)
@@ -149,7 +149,7 @@ def _graph(
     engine = OnnxEngine(graph, options['threads'])
     arrays = next(iter(subject.cases(samples[0])))
     fed = {each: arrays[each].numpy() for each in engine.inputs}
-    figures[f'{name}_ms'] = _timed(lambda: engine.run(fed), options['repeat'])[0]
+    figures[f'{name}_ms'] = timed(lambda: engine.run(fed), options['repeat'])[0]
 
 
 def _rtx(subject, graph: bytes) -> dict:
