@@ -21,7 +21,7 @@ from geoloc_core.features.base import AbstractMatcher, Index, LocalFeatures, req
 
 KIND = 'lighterglue'
 # Its time grows with the product of the two numbers; the best features come first.
-_MAX_FEATURES = 1000
+_MAX_FEATURES = 768
 _MIN_CONFIDENCE = 0.1
 # What it was trained on: descriptors of XFeat.
 _DESCRIPTOR_SIZE = 64

@@ -142,7 +142,8 @@ class PlaceLocalizer:
             near = self._sight(view, depth, watch, smaller)
             if len(near.local) >= self.config.min_inliers:
                 found = self._search.near(view, near, believed, watch)
-                if isinstance(found, Found):
+                # So few features may misjudge depth's unit: that is for the whole picture to say.
+                if isinstance(found, Found) and (smaller == 1 or found.use_depth):
                     return found
             sight = near if smaller == 1 else None
         if sight is None:

@@ -27,6 +27,9 @@ from geoloc_core.sources.rgbd.solver import (
 )
 from geoloc_core.types import GroundView, PoseMeasurement, PosePrior, Status
 
+# Depths fit the map if so much of what agrees without them agrees with them as well.
+_ENOUGH = 0.5
+
 
 class PlaceSearch:
     """Finds candidates for a view and a pose that its features agree on."""
@@ -135,20 +138,17 @@ class PlaceSearch:
         notes: tuple[str, ...] = ()
         # Without the depths first: they may be of another unit, and then nothing would fit.
         colour = perspective(matches.without_depth(), config.noise, config.solver)
-        use_depth = bool(np.isfinite(matches.depth).any())
-        if use_depth and colour is not None and colour.support >= config.min_inliers:
-            scale, count = depth_scale(matches, colour)
-            if count >= config.min_inliers // 2 and abs(scale - 1.0) > config.max_scale_error:
-                notes = (wrong_scale(scale, count),)
-                use_depth = False
         best = colour
+        use_depth = bool(np.isfinite(matches.depth).any())
         if use_depth:
             both = [aligned(matches, config.noise, config.solver)]
             if colour is not None:
                 both.append(judged(matches, colour.T_place_camera, config.noise, 'pnp'))
             best = max((h for h in both if h is not None), key=lambda h: h.score, default=None)
-        else:
-            matches = matches.without_depth()
+            notes = self._unit_notes(matches, colour, best)
+            use_depth = not notes
+        if not use_depth:
+            best, matches = colour, matches.without_depth()
         support = 0 if best is None else best.support
         if best is None or support < config.min_inliers:
             reason = (
@@ -163,6 +163,27 @@ class PlaceSearch:
                 return PoseMeasurement(view.stamp_ns, Status.AMBIGUOUS, (chosen, *notes))
             best = chosen
         return Found(best, matches, sight, use_depth, tracked, notes)
+
+    def _unit_notes(
+        self, matches: Correspondences, colour: Hypothesis | None, best: Hypothesis | None
+    ) -> tuple[str, ...]:
+        """What is wrong with the depths as a whole, if colour agrees on a pose and they do not.
+
+        Args:
+            matches: With the depths.
+            colour: Found without them.
+            best: Found, or judged, with them.
+        """
+        config = self.config
+        if colour is None or colour.support < config.min_inliers:
+            return ()
+        # A poor pose of colour must not speak against depths that do agree with the map.
+        if best is not None and best.support >= _ENOUGH * colour.support:
+            return ()
+        scale, count = depth_scale(matches, colour)
+        if count < config.min_inliers // 2 or abs(scale - 1.0) <= config.max_scale_error:
+            return ()
+        return (wrong_scale(scale, count),)
 
     def _doubt(
         self,

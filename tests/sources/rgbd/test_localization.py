@@ -10,9 +10,11 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
+from geoloc_core.sources.rgbd import search
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.estimate import carried
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.sources.rgbd.solver import Hypothesis
 from geoloc_core.types import PosePrior, Status
 from tests.sources.rgbd.rooms import (
     CAMERA,
@@ -143,6 +145,20 @@ def test_depth_in_a_wrong_unit_is_found_against_the_map(place, room, factor, sai
     assert off(measured, TRUTH)[0] < 0.03
     assert 'wrong unit' in words(measured)
     assert said in words(measured)
+
+
+def test_a_poor_pose_of_colour_does_not_speak_against_depth(place, room, monkeypatch):
+    """It is too far back, as it may be where few features are matched: depths seem too short."""
+    localizer = localizer_of(place)
+
+    def too_far_back(matches, noise, config):
+        T = TRUTH @ se3.make(np.eye(3), [0.0, 0.0, -0.5])
+        return Hypothesis(T, np.ones(len(matches), bool), 60.0, 60, 'pnp')
+
+    monkeypatch.setattr(search, 'perspective', too_far_back)
+    measured = look(localizer, room, TRUTH)
+    assert 'unit' not in words(measured) and 'colour and depth' in words(measured)
+    assert off(measured, TRUTH)[0] < 0.01
 
 
 def test_a_true_depth_is_not_called_wrong(place, room):

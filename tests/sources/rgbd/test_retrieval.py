@@ -2,7 +2,9 @@
 """Keyframes by their look and by where a view is."""
 
 import numpy as np
+import pytest
 
+from geoloc_core.sources.rgbd import retrieval
 from geoloc_core.sources.rgbd.retrieval import glance, KeyframeIndex, Overlaps, sample
 from geoloc_core.sources.rgbd.surface import surface_of
 from tests.sources.rgbd.rooms import CAMERA, camera_pose, MeanDescriptor, place_of, Room
@@ -18,6 +20,22 @@ def test_the_most_similar_come_first_and_no_more_than_there_are():
     assert order[0] == 7
     assert len(order) == len(index) == 12
     assert (np.diff(similarity) <= 0).all()
+
+
+def test_an_index_of_a_large_map_finds_what_a_product_finds(monkeypatch):
+    pytest.importorskip('faiss')
+    place = place_of(Room())
+    plain = KeyframeIndex(place)
+    monkeypatch.setattr(retrieval, '_LARGE', 1)
+    indexed = KeyframeIndex(place)
+    assert plain._faiss is None and indexed._faiss is not None
+    for k in (0, 7):
+        descriptor = place.keyframes[k].global_descriptor
+        for count in (3, 50):
+            a, b = (index.nearest(descriptor, count) for index in (plain, indexed))
+            np.testing.assert_array_equal(a[0], b[0])
+            np.testing.assert_allclose(a[1], b[1], atol=1e-6)
+        assert plain.candidates(descriptor, 4) == indexed.candidates(descriptor, 4)
 
 
 def test_a_twin_elsewhere_is_among_the_candidates():
