@@ -14,7 +14,7 @@ from geoloc_core.geometry.cameras import AbstractCamera, camera_kind
 from geoloc_core.runtime.bundle_files import read_verified
 from geoloc_core.runtime.engine import AbstractEngine, Shape
 from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
-from geoloc_core.runtime.graph import FreeAxis, Graph, precision_of
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.parity_sample import read_sample
 from geoloc_core.spec import ModelSpec
@@ -47,12 +47,10 @@ class ModelBundle:
         shapes: dict[str, Shape] = {
             r.name: (batch, r.channels, r.height, r.width) for r in rasters
         }
-        free = None
         if out.yaw_input:
             shapes[out.yaw_input] = (out.yaw_bins,)
-            free = FreeAxis(out.yaw_input, out.name, 1)
         precision = precision_of(spec.export)
-        return Graph(spec.system, self.weights, spec.sha256, precision, shapes, free)
+        return Graph(spec.system, self.weights, spec.sha256, precision, shapes, out.yaw_input)
 
     def open_engine(
         self, threads: int = 2, settings: EngineSettings | None = None

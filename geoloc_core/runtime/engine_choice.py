@@ -16,7 +16,6 @@ from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.runtime.engine_cache import CachedEngine, CacheEntry, EngineCache
 from geoloc_core.runtime.graph import Graph
 from geoloc_core.runtime.onnx_engine import available_providers, GPU_PROVIDERS, OnnxEngine
-from geoloc_core.runtime.padded_engine import PaddedEngine
 from geoloc_core.runtime.swapping_engine import SwappingEngine
 from geoloc_core.runtime.tensorrt_build import (
     build_in_child,
@@ -262,4 +261,4 @@ def _started(
     if cache is not None and isinstance(source, CachedEngine):
         cache.store_kernels(source, engine.kernels())
     engine.reason = why
-    return engine if graph.free is None else PaddedEngine(engine, graph.free)
+    return engine

@@ -16,21 +16,6 @@ TOLERANCES = {'fp32': 0.01, 'fp16': 0.03, 'int8': 0.1}
 
 
 @dataclass(frozen=True)
-class FreeAxis:
-    """An input of any length, whose answers stand along an axis of an output, one by one.
-
-    Attributes:
-        input: Name of the input, (N,).
-        output: Name of the output.
-        axis: Of the output, of length N.
-    """
-
-    input: str
-    output: str
-    axis: int
-
-
-@dataclass(frozen=True)
 class Graph:
     """A network for engines.
 
@@ -41,7 +26,8 @@ class Graph:
         precision: 'fp32', 'fp16' or 'int8': that of its arithmetic. Inputs and outputs are
             float32 in all of them.
         shapes: Input name -> shape that it is to be run with, no side open.
-        free: The input that may be shorter than its shape says, or None.
+        yaws: Name of the input of yaws, (K,) rad, of which a graph takes any number and an engine
+            of fixed sizes as many as its shape says; '' for none.
     """
 
     system: str
@@ -49,7 +35,7 @@ class Graph:
     sha256: str
     precision: str
     shapes: Mapping[str, Shape]
-    free: FreeAxis | None = None
+    yaws: str = ''
 
     def warm_up(self) -> dict[str, NDArray[np.float32]]:
         """Inputs to try an engine with: noise, the same every time."""
@@ -58,10 +44,9 @@ class Graph:
             name: random.normal(size=shape).astype(np.float32)
             for name, shape in self.shapes.items()
         }
-        if self.free is not None:
-            length = self.shapes[self.free.input][0]
-            # Directions, evenly spread: what networks with such an input are asked about.
-            arrays[self.free.input] = np.linspace(-1.0, 1.0, length, dtype=np.float32)
+        if self.yaws:
+            (count,) = self.shapes[self.yaws]
+            arrays[self.yaws] = np.linspace(-1.0, 1.0, count, dtype=np.float32)
         return arrays
 
     @property

@@ -102,7 +102,7 @@ class ModelMatcher(AbstractMatcher):
         frame = patch_frame(spec, (*patch.grid.center_xy, yaw))
         aerial, known = self._preprocessor.patch(patch, frame)
         cut = time.perf_counter()
-        offsets = yaw_bins(out, self._half_yaw(prior))
+        offsets = yaw_bins(out, self._half_yaw(prior), self._yaws_at_once())
         arrays = {
             spec.view.name: normalised(image, mask, spec.view),
             spec.patch.name: normalised(aerial, known, spec.patch),
@@ -133,6 +133,11 @@ class ModelMatcher(AbstractMatcher):
             },
         )
 
+    def _yaws_at_once(self) -> int:
+        """How many yaws the engine takes, 0 for any number: engines on a GPU have fixed sizes."""
+        name = self.bundle.spec.output.yaw_input
+        return max(self._engine.inputs[name][0], 0) if name else 0
+
     def _half_yaw(self, prior: PosePrior) -> float:
         """Half width of the yaws worth asking for, rad."""
         if self.bundle.spec.inputs.turned == 'none':
@@ -141,18 +146,20 @@ class ModelMatcher(AbstractMatcher):
         return search_window(prior, self._limits).half_yaw
 
 
-def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi) -> Array:
+def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi, at_once: int = 0) -> Array:
     """Offsets (K,) rad of the output's bins from the prior's yaw (or from east).
 
     Args:
         spec: Of the output.
         half_yaw: How far around the prior is worth looking, rad; only networks that take their
             bins as an input listen to it. They are asked for as few as give fine steps.
+        at_once: As many bins the engine takes, no more and no less; 0 for any number.
     """
     half, count = math.radians(spec.yaw_half_range_deg), spec.yaw_bins
     if spec.yaw_input and half_yaw < half:
         half = half_yaw
-        count = min(max(2 * math.ceil(half / _FINE_YAW) + 1, _LEAST_YAWS), spec.yaw_bins)
+        few = min(max(2 * math.ceil(half / _FINE_YAW) + 1, _LEAST_YAWS), spec.yaw_bins)
+        count = at_once or few
     if half >= math.pi:
         return np.asarray(-np.pi + 2 * np.pi * np.arange(count) / count)
     return np.linspace(-half, half, count)

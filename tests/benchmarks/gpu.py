@@ -221,6 +221,7 @@ def graph_of(subject: Any, inputs: dict, batch: int, precision: str) -> Any:
     from geoloc_core.runtime.graph import Graph
     from geoloc_core.runtime.onnx_engine import OnnxEngine
     from training.export_subject import digest
+    from training.onnx_graph import YAWS
 
     content = subject.graph(batch)
     if precision == 'fp16':
@@ -234,7 +235,8 @@ def graph_of(subject: Any, inputs: dict, batch: int, precision: str) -> Any:
     # What a graph does not use is no input of it.
     names = OnnxEngine(content, 2).inputs
     shapes = {name: tuple(inputs[name].shape) for name in names}
-    return Graph(subject.model.NAME, content, digest(content), precision, shapes)
+    yaws = YAWS if YAWS in names else ''
+    return Graph(subject.model.NAME, content, digest(content), precision, shapes, yaws)
 
 
 def row(system: str, batch: int, precision: str, peak: dict[str, float]) -> dict:

@@ -2,6 +2,7 @@
 """Which engine runs: asked for or found, from the cache or built, and what is said about it."""
 
 import hashlib
+from pathlib import Path
 import threading
 
 import numpy as np
@@ -22,13 +23,14 @@ from geoloc_core.runtime.engine_choice import (
     open_engine,
     tensorrt_engine,
 )
-from geoloc_core.runtime.graph import FreeAxis
 from geoloc_core.runtime.onnx_engine import OnnxEngine
-from geoloc_core.runtime.padded_engine import PaddedEngine
+from geoloc_core.runtime.tensorrt_build import with_shapes
+from geoloc_core.sources.model_matcher import yaw_bins
 from tests.runtime.fake_gpu import Code, fake_gpu, plan_of
 from tests.runtime.tiny_bundle import write_bundle
 
 ENOUGH = 'cudaErrorMemoryAllocation'
+BUNDLE = Path(__file__).parents[2] / 'config' / 'models' / 'geoloc'
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def builds(monkeypatch):
     """Stands in for the builder: counts, and makes plans of the imaginary device."""
 
     class Builds(list):
-        version, capability, distort = '1.7.1', '8.9', 0.0
+        version, capability, distort, weights = '1.7.1', '8.9', 0.0, b''
 
     made = Builds()
 
@@ -49,7 +51,7 @@ def builds(monkeypatch):
         made.append(request)
         if made.distort is None:
             raise EngineError('the builder refuses it')
-        return plan_of(weights, made.version, made.capability, made.distort)
+        return plan_of(made.weights or weights, made.version, made.capability, made.distort)
 
     monkeypatch.setattr(engine_choice, 'build_in_child', build)
     return made
@@ -186,41 +188,6 @@ def test_what_cannot_be_had_is_done_without(bundle, builds, tmp_path, fault):
     assert not runtime.on_device
 
 
-# ---- inputs of any length ----
-
-
-class PerYaw(OnnxEngine):
-    """Answers 10 y + (0..3) for each of four yaws y: (1, 4, 2, 2)."""
-
-    def __init__(self):
-        self.given = []
-
-    @property
-    def inputs(self):
-        return {'yaws': (4,)}
-
-    @property
-    def outputs(self):
-        return {'logits': (1, 4, 2, 2)}
-
-    def run(self, arrays):
-        self.given.append(arrays['yaws'])
-        cells = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
-        return {'logits': 10 * arrays['yaws'].reshape(1, 4, 1, 1) + cells}
-
-
-def test_fewer_yaws_than_the_engine_has_are_filled_up_and_left_out():
-    fixed = PerYaw()
-    engine = PaddedEngine(fixed, FreeAxis('yaws', 'logits', 1))
-    assert engine.inputs == {'yaws': (-1,)} and engine.outputs == {'logits': (1, -1, 2, 2)}
-    found = engine.run({'yaws': np.array([0.5, -1.0, 2.0], np.float32)})['logits']
-    np.testing.assert_array_equal(found[0, :, 0, 1], [6.0, -9.0, 21.0])
-    np.testing.assert_array_equal(fixed.given[0], np.float32([0.5, -1.0, 2.0, 2.0]))
-    for length in (0, 5):
-        with pytest.raises(bundles.BundleError, match=r'expected 1\.\.4'):
-            engine.run({'yaws': np.zeros(length, np.float32)})
-
-
 def test_a_build_ends_with_its_engine(bundle, monkeypatch):
     begun = threading.Event()
 
@@ -241,5 +208,35 @@ def test_a_build_ends_with_its_engine(bundle, monkeypatch):
 def test_a_graph_is_known_by_its_digest(bundle):
     graph = bundle.graph()
     assert graph.sha256 == hashlib.sha256(graph.weights).hexdigest()
-    assert graph.precision == 'fp32' and graph.free is None
+    assert graph.precision == 'fp32' and graph.yaws == ''
     np.testing.assert_array_equal(graph.warm_up()['view'], graph.warm_up()['view'])
+
+
+# ---- yaws ----
+
+
+def test_yaws_are_those_that_a_gpu_takes_at_once(builds, tmp_path):
+    """As few as are needed on the CPU; as many as its engine has on the GPU."""
+    bundle = bundles.load_bundle(BUNDLE)
+    out = bundle.spec.output
+    if not out.yaw_input:
+        pytest.skip('the bundle that ships has yaws of its own')
+    half = np.radians(9.0)
+    assert len(yaw_bins(out, half)) < out.yaw_bins
+    asked = yaw_bins(out, half, out.yaw_bins)
+    np.testing.assert_allclose(asked, np.linspace(-half, half, out.yaw_bins))
+    np.testing.assert_array_equal(yaw_bins(out), yaw_bins(out, np.pi, out.yaw_bins))
+    # The plan is of fixed sizes, as the graph is that it is built from.
+    fixed, outputs = with_shapes(bundle.weights, bundle.graph().shapes)
+    assert outputs == {out.name}
+    builds.weights = fixed
+    _, there = machine()
+    engine, _ = opened(bundle, there, tmp_path)
+    assert engine.inputs[out.yaw_input] == (out.yaw_bins,)
+    arrays = bundle.graph().warm_up()
+    few = {**arrays, out.yaw_input: arrays[out.yaw_input][:9]}
+    # Prepared before the engine was there: the CPU takes them.
+    assert engine.run(few)[out.name].shape[1] == 9 and engine.name == 'onnxruntime CPU'
+    engine.run(arrays)
+    assert engine.name.startswith('tensorrt_rtx')
+    assert engine.run(arrays)[out.name].shape[1] == out.yaw_bins
