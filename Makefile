@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-hall bench-crossvit clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-hall bench-crossvit bench-gpu clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-systems: $(VENV)/.test  ## Time a frame of all cross-view systems, eager a
 
 bench-engines: $(VENV)/.test  ## Checkpoint to milliseconds: eager, tuned, exported, int8, TensorRT-RTX, the node
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.engines $(BENCH_ARGS)
+
+bench-gpu: $(VENV)/.test  ## All systems on the GPU at hand: build, compare, time; skips where there is none
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.gpu $(BENCH_ARGS)
 
 bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)

@@ -34,7 +34,7 @@ import numpy as np
 from tests.benchmarks.engines import alone, BUNDLE, PLACES, subject_of
 from tests.benchmarks.results import write
 
-COMMAND = 'python -m tests.benchmarks.gpu'
+COMMAND = 'make bench-gpu'
 PRECISIONS = ('fp32', 'fp16', 'int8')
 _WARM_UP = 10
 _PATIENCE_S = 20.0
