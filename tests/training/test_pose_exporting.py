@@ -201,9 +201,9 @@ def test_frames_without_what_the_network_needs(made):
 
 def test_no_number_is_no_answer(made, monkeypatch):
     regressor = PoseRegressor(made['atloc'][1], PoseRegressorConfig(threads=1))
-    run = regressor._engine.run
+    run = regressor.engine.run
     monkeypatch.setattr(
-        regressor._engine, 'run', lambda a: {**run(a), 'cov': np.full((1, 6, 6), np.nan)}
+        regressor.engine, 'run', lambda a: {**run(a), 'cov': np.full((1, 6, 6), np.nan)}
     )
     assert regressor.localize(room.sample_at(room.pose(2)).view).status is Status.BAD_INPUT
 
