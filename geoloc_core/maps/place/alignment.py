@@ -22,6 +22,7 @@ from geoloc_core.maps.place.checking import mutual_matches
 from geoloc_core.maps.place.records import Keyframe, PlaceMap
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 _CANDIDATES = 5
 _MAX_KEYFRAMES = 150
@@ -123,7 +124,7 @@ def _matches(base: PlaceMap, other: PlaceMap, matcher: AbstractMatcher | None) -
         )
     similar = asked @ base.global_descriptors.T
     step = -(-len(other.keyframes) // _MAX_KEYFRAMES)
-    rows: list[tuple[Array, Array, int, int]] = []
+    rows: list[tuple[Floats, Floats, int, int]] = []
     for m in range(0, len(other.keyframes), step):
         b = other.keyframes[m]
         for k in np.argsort(-similar[m])[:_CANDIDATES]:
