@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-crossvit clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-hall bench-crossvit bench-gpu clean
 
 help:  ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,8 +57,20 @@ bench-world: $(VENV)/.test  ## Panoramas a second, and a rendered data set of 2,
 bench-systems: $(VENV)/.test  ## Time a frame of all cross-view systems, eager and exported
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.systems $(BENCH_ARGS)
 
+bench-engines: $(VENV)/.test  ## Checkpoint to milliseconds: eager, tuned, exported, int8, TensorRT-RTX, the node
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.engines $(BENCH_ARGS)
+
+bench-gpu: $(VENV)/.test  ## All systems on the GPU at hand: build, compare, time; skips where there is none
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.gpu $(BENCH_ARGS)
+
 bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
+
+bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outside, place map inside
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.street_to_hall $(BENCH_ARGS)
+
+bench-place-index: $(VENV)/.test  ## The most similar keyframes: exact search against FAISS
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.place_index
 
 bench-crossvit: $(VENV)/.test  ## Descriptors of places on rendered rooms: teachers, students, VLAD (hours)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.crossvit $(BENCH_ARGS)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError
+from geoloc_core.export_record import ExportRecord
 from geoloc_core.spec import RasterSpec, read_specification, write_record
 
 FORMAT = 1
@@ -33,6 +34,7 @@ class DescriptorSpec:
         view: The picture's input; see `whole_picture`.
         output: Name of the output, (1, size) float32 of length one.
         size: Numbers of the descriptor.
+        export: How it was made; None in bundles older than that.
     """
 
     format: int
@@ -43,6 +45,7 @@ class DescriptorSpec:
     view: RasterSpec
     output: str
     size: int
+    export: ExportRecord | None = None
 
     def __post_init__(self) -> None:
         """Checks what the fields must be.

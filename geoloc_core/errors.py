@@ -35,3 +35,7 @@ class BagError(GeolocError):
 
 class DataError(GeolocError):
     """A data set that is incomplete, damaged or not laid out as its publisher lays it out."""
+
+
+class EngineError(GeolocError):
+    """A runtime or a GPU that is absent, full or gone, or refuses a network: another may do."""

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from geoloc_core.errors import GeolocError, MapError
 from geoloc_core.estimation.calibration import Calibration
 from geoloc_core.estimation.config import LocalizerConfig
+from geoloc_core.estimation.continuous_output import ContinuousOutput
 from geoloc_core.estimation.covariance import is_usable
 from geoloc_core.estimation.estimator import Estimator, Prediction
 from geoloc_core.estimation.fix_input import checked, DatumFinder
@@ -33,6 +34,7 @@ from geoloc_core.estimation.yaw_init import Position
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.types import (
     GnssFix,
     GroundView,
@@ -122,6 +124,7 @@ class Localizer:
 
     def _begin(self) -> None:
         self._estimator = Estimator(self.config)
+        self._output = ContinuousOutput(self.config.continuity, self._estimator)
         self._clocks = {name: StreamClock(self.config.clock_jump_s) for name in STREAMS}
         # Counts resets, so that a view begun before one is not fused after it.
         self._generation = getattr(self, '_generation', 0) + 1
@@ -182,6 +185,7 @@ class Localizer:
             unknown = np.diag(cov) == 0.0
             cov = 0.5 * (cov + cov.T) + np.diag(np.where(unknown, default, 0.0))
             self._estimator.set_pose(stamp_ns, np.asarray(T_map_base, dtype=np.float64), cov)
+            self._output.forget()
             return self._count('initial_pose', Status.OK)
 
     def on_view(self, view: GroundView) -> PoseEstimate:
@@ -231,7 +235,7 @@ class Localizer:
             if not len(odom):
                 return None
             stamp, T_odom_base = odom.stamps[-1], odom.poses[-1]
-            found = self._estimator.predict(stamp)
+            found = self._output.predict(stamp)
             if not isinstance(found, Prediction):
                 return None
             return stamp, found.T @ se3.inverse(T_odom_base)
@@ -246,6 +250,16 @@ class Localizer:
         """Wheel scale and gyro bias, as far as they are known."""
         with self._lock:
             return self._estimator.calibrator.result
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs the networks of its source, for diagnostics."""
+        return tuple(getattr(self._source, 'engines', ()))
+
+    def close(self) -> None:
+        """Gives back what its engines hold; no view is matched any more."""
+        for engine in self.engines:
+            engine.close()
 
     # ---- what its owner says ----
 
@@ -263,6 +277,7 @@ class Localizer:
             self._datum.frame = new
             if old is not None:
                 self._estimator.move(_between_frames(old, new))
+                self._output.forget()
             for fix in self._datum.release():
                 self._count('gnss', *self._estimator.push_position(self._position(fix)))
             self._generation += 1
@@ -372,7 +387,7 @@ class Localizer:
             return self._estimate(view.stamp_ns, measurement)
 
     def _estimate(self, stamp_ns: int, measurement: PoseMeasurement | None = None) -> PoseEstimate:
-        found = self._estimator.predict(stamp_ns)
+        found = self._output.predict(stamp_ns)
         if not isinstance(found, Prediction):
             return PoseEstimate(stamp_ns, found[0], (found[1],), measurement=measurement)
         status = Status.OK

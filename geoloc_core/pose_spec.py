@@ -10,6 +10,7 @@ import math
 import re
 
 from geoloc_core.errors import BundleError
+from geoloc_core.export_record import ExportRecord
 from geoloc_core.spec import RasterSpec, read_specification, write_record
 
 FORMAT = 1
@@ -111,6 +112,7 @@ class PoseModelSpec:
         place: Name of the place whose frame the poses are in: the network knows no other.
         inputs: What it is fed.
         output: What it answers.
+        export: How it was made; None in bundles older than that.
     """
 
     format: int
@@ -121,6 +123,7 @@ class PoseModelSpec:
     place: str
     inputs: PoseInputSpec
     output: PoseOutputSpec
+    export: ExportRecord | None = None
 
     def __post_init__(self) -> None:
         """Checks what the fields must be.

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints, TypeVar
 
 from geoloc_core.errors import BundleError
+from geoloc_core.export_record import ExportRecord
 
 FORMAT = 4
 CAMERA_KINDS = ('pinhole', 'fisheye', 'equirectangular')
@@ -255,6 +256,7 @@ class ModelSpec:
         opset: ONNX operator set.
         inputs: What it is fed.
         output: What it answers.
+        export: How it was made; None in bundles older than that.
     """
 
     format: int
@@ -264,6 +266,7 @@ class ModelSpec:
     opset: int
     inputs: InputSpec
     output: OutputSpec
+    export: ExportRecord | None = None
 
     def __post_init__(self) -> None:
         """Checks what the fields must be.
@@ -330,6 +333,8 @@ def read_specification(file: str, text: str, kind: type[R], version: int) -> R:
 
 def read_record(file: str, data: Any, kind: type[R]) -> R:
     """A dataclass from a JSON object that has exactly its fields, of exactly their kinds.
+
+    Only a field whose default is None may be absent.
 
     Args:
         file: Said in errors; its own fields are named without it.
@@ -399,8 +404,10 @@ def _record(name: str, data: Any, kind: type, prefix: str | None = None) -> Any:
     """A dataclass from a JSON object with exactly its fields."""
     _require(isinstance(data, dict), f'{name} must be an object, got {type(data).__name__}')
     hints = get_type_hints(kind)
-    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data))
+    optional = {f.name for f in fields(kind) if f.default is None}
+    unknown, missing = sorted(set(data) - set(hints)), sorted(set(hints) - set(data) - optional)
     _require(not unknown, f'{name} has unknown keys {unknown}; known are {sorted(hints)}')
     _require(not missing, f'{name} lacks {missing}')
     prefix = f'{name}.' if prefix is None else prefix
-    return kind(**{key: _value(prefix + key, data[key], hint) for key, hint in hints.items()})
+    given = {key: hint for key, hint in hints.items() if key in data}
+    return kind(**{key: _value(prefix + key, data[key], hint) for key, hint in given.items()})

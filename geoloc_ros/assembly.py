@@ -23,6 +23,7 @@ from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.messages.conversions import camera_mount, R_BODY_OPTICAL
 from geoloc_core.messages.depth_stream import DepthSettings
 from geoloc_core.runtime.bundle import load_bundle
+from geoloc_core.runtime.engine_choice import EngineSettings
 from geoloc_core.sources.correlation_matcher import CorrelationConfig, CorrelationMatcher
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
 from geoloc_core.sources.joined import JoinedConfig, JoinedSource
@@ -103,6 +104,7 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
 
     Raises:
         BundleError: The model bundle is damaged or does not fit the map.
+        EngineError: The engine asked for is not here.
     """
     config = filled(CrossViewConfig(), 'source', params)
     if params['model.path']:
@@ -113,6 +115,7 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
             base_height_m=params['matcher.base_height_m'],
             threads=params['model.threads'],
             limits=filled(SearchLimits(), 'matcher.search', params),
+            engine=engine_settings(params),
         )
         return CrossViewSource(matcher, config)
     classical = filled(CorrelationConfig(), 'matcher', params)
@@ -122,6 +125,26 @@ def build_source(params: Params, map_source: AbstractMapSource | None = None) ->
         features=filled(classical.features, 'matcher.features', params),
     )
     return CrossViewSource(CorrelationMatcher(classical), config)
+
+
+def engine_settings(params: Params) -> EngineSettings:
+    """What runs networks.
+
+    Raises:
+        ConfigError: The engine is torch, and no weights are named for it.
+    """
+    settings = EngineSettings(
+        params['model.engine'],
+        params['model.threads'],
+        params['model.engine_cache'],
+        params['model.torch_weights'],
+    )
+    if settings.engine == 'torch' and params['model.path'] and not settings.torch_weights:
+        raise ConfigError(
+            'model.engine is torch: name the weights that model.path was exported from as '
+            'model.torch_weights (a .safetensors file)'
+        )
+    return settings
 
 
 def build_map(params: Params) -> AbstractMapSource | None:

@@ -93,8 +93,17 @@ def default_config(name: str) -> Path:
     raise ConfigError(f'{name} is missing; looked for {" and ".join(map(str, places))}')
 
 
-def write_params(path: Path, drive: Drive, map_path: Path) -> None:
-    """Writes the node's parameter file: `config/demo.yaml`, the map, and the sensors' mounts."""
+def write_params(
+    path: Path, drive: Drive, map_path: Path, more: dict[str, Any] | None = None
+) -> None:
+    """Writes the node's parameter file: `config/demo.yaml`, the map, and the sensors' mounts.
+
+    Args:
+        path: Of the file.
+        drive: Whose sensors.
+        map_path: The aerial map.
+        more: Further groups of parameters.
+    """
     import yaml
 
     tree = yaml.safe_load(default_config('demo.yaml').read_text(encoding='utf-8'))
@@ -111,6 +120,9 @@ def write_params(path: Path, drive: Drive, map_path: Path) -> None:
         'antenna_xyz': [float(v) for v in drive.gnss.antenna_in_base],
         'imu_rpy': [0.0, 0.0, 0.0],
     }
+    if drive.depth is not None:
+        params['depth'] = {'enabled': True}
+    params.update(more or {})
     path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding='utf-8')
 
 

@@ -20,6 +20,8 @@ from geoloc_core.geometry.cameras.pinhole import PinholeCamera
 from geoloc_core.simulation.robots.drive import Drive
 from geoloc_core.simulation.world import write_geotiff
 
+# Of a robot that drives into a hall: whoever steers by its pose shall not feel the door.
+HALL_PARAMETERS = {'continuity': {'max_speed': 0.4}}
 _JPEG_QUALITY = 92
 _TRUTH_RATE_HZ = 20.0
 
@@ -59,10 +61,22 @@ def write_drive(
     image, grid = drive.aerial(map_gsd, workers)
     write_geotiff(map_path, image, grid, drive.world.datum, drive.world.attribution)
     bag_path = out / 'drive'
-    with BagWriter(bag_path, storage, overwrite=True) as bag:
-        write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)
+    write_recording(bag_path, drive, storage, depth_encoding, workers, progress)
     (out / 'drive.json').write_text(json.dumps(facts(drive), indent=2) + '\n', encoding='utf-8')
     return bag_path, map_path
+
+
+def write_recording(
+    bag_path: Path,
+    drive: Drive,
+    storage: str = 'mcap',
+    depth_encoding: str = '16UC1',
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Renders a drive into a bag alone; see `write_drive`."""
+    with BagWriter(bag_path, storage, overwrite=True) as bag:
+        write_bag(bag, drive, progress, depth_encoding=depth_encoding, workers=workers)
 
 
 def facts(drive: Drive) -> dict[str, Any]:

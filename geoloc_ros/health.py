@@ -30,6 +30,7 @@ def health(
         *_depth(session),
         _processing(session),
         _transforms(session, other_authorities),
+        *_engines(session),
         *_maps(session),
     ]
 
@@ -91,6 +92,17 @@ def _processing(session: 'Session') -> DiagnosticStatus:
         text = f'{failed} internal errors, see the log'
         return diagnostic_status('geoloc: processing', ERROR, text, values)
     return diagnostic_status('geoloc: processing', OK, 'running', values)
+
+
+def _engines(session: 'Session') -> list[DiagnosticStatus]:
+    """What runs each network, and why."""
+    statuses = []
+    for engine in session.localizer.engines:
+        report = engine.report()
+        level = WARN if report.degraded else OK
+        values = {'running': report.running, **report.values}
+        statuses.append(diagnostic_status('geoloc: engine', level, str(report), values))
+    return statuses
 
 
 def _transforms(session: 'Session', other_authorities: int) -> DiagnosticStatus:

@@ -4,6 +4,8 @@
 import math
 from typing import Any
 
+from geoloc_core.runtime.engine_choice import ENGINES
+
 NAN = math.nan
 NOT_GIVEN = [NAN, NAN, NAN]
 
@@ -238,6 +240,28 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         'Threads of one inference; leave a core to the rest of the robot.',
         low=1,
         high=64,
+    ),
+    _p(
+        'model.engine',
+        'string',
+        'auto',
+        'What runs networks: auto takes TensorRT, TensorRT-RTX or onnxruntime with CUDA where '
+        'there is a GPU, and the CPU otherwise. One asked for by name must be there. All begin on '
+        'the CPU, change over when ready and proven, and return to it when the GPU fails. torch '
+        'is for development and runs model.torch_weights.',
+        choices=ENGINES,
+    ),
+    _p(
+        'model.engine_cache',
+        'string',
+        '',
+        'Folder of built TensorRT engines (geoloc model build); empty: the user cache.',
+    ),
+    _p(
+        'model.torch_weights',
+        'string',
+        '',
+        'For the engine torch: the weights (.safetensors) that model.path was exported from.',
     ),
     _p(
         'place.xyz',

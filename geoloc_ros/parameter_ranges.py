@@ -148,6 +148,15 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
         },
     ),
     (
+        'continuity',
+        _DEFAULTS.continuity,
+        {
+            'max_speed': {'low': 0.0, 'high': 100.0},
+            'max_turn_rate': {'low': 0.0, 'high': 10.0},
+            'give_up_m': _POSITIVE,
+        },
+    ),
+    (
         'source',
         CrossViewConfig(),
         {
@@ -209,14 +218,21 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'rectified': _ANY,
         },
     ),
-    ('place', JoinedConfig(), {'reach_m': _POSITIVE}),
+    (
+        'place',
+        JoinedConfig(),
+        {'reach_m': _POSITIVE, 'among_m': _POSITIVE, 'sure_m': _POSITIVE},
+    ),
     (
         'place',
         PlaceLocalizerConfig(),
         {
             'max_features': {'low': 50, 'high': 20000},
             'candidates': {'low': 1, 'high': 1000},
+            'matcher': {'choices': ('auto', 'nearest')},
+            'deep_candidates': {'low': 1, 'high': 100},
             'track_candidates': {'low': 1, 'high': 1000},
+            'track_shrink': {'low': 1, 'high': 8},
             'min_inliers': {'low': 6, 'high': 10000},
             'ambiguity': {'low': 0.01, 'high': 1.0},
             'track_std_m': _POSITIVE,

@@ -18,7 +18,7 @@ from geoloc_core.sources.pose_regressor import PoseRegressor, PoseRegressorConfi
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.sources.rgbd.source import RgbdSource
-from geoloc_ros.assembly import datum_from_parameters, filled
+from geoloc_ros.assembly import datum_from_parameters, engine_settings, filled
 
 Params = Mapping[str, Any]
 
@@ -35,12 +35,13 @@ def build_place(params: Params) -> RgbdSource | None:
         return None
     place = load_place(params['place_map'])
     T_map_place = _frame_of(place, params)
+    descriptor, regressor = _descriptor(place, params), _regressor(place, params)
     localizer = PlaceLocalizer(
-        place,
-        filled(PlaceLocalizerConfig(), 'place', params),
-        descriptor=_descriptor(place, params),
+        place, filled(PlaceLocalizerConfig(), 'place', params), descriptor=descriptor
     )
-    return RgbdSource(localizer, _regressor(place, params), T_map_place)
+    source = RgbdSource(localizer, regressor, T_map_place)
+    source.engines = tuple(part.engine for part in (descriptor, regressor) if part is not None)
+    return source
 
 
 def _frame_of(place: PlaceMap, params: Params) -> NDArray[np.float64] | None:
@@ -77,7 +78,9 @@ def _descriptor(place: PlaceMap, params: Params) -> Any:
     """
     if params['place.descriptor']:
         bundle = descriptor_bundle.load_descriptor_bundle(params['place.descriptor'])
-        network = descriptor_bundle.NetworkDescriptor(bundle, params['model.threads'])
+        network = descriptor_bundle.NetworkDescriptor(
+            bundle, params['model.threads'], engine_settings(params)
+        )
         network.require_of(place.global_kind, place.global_arrays)
         return network
     if place.global_kind == descriptor_bundle.KIND:
@@ -99,4 +102,4 @@ def _regressor(place: PlaceMap, params: Params) -> PoseRegressor | None:
         return None
     config = filled(PoseRegressorConfig(), 'regressor', params)
     bundle = load_pose_bundle(params['regressor.path'])
-    return PoseRegressor(bundle, config, place.name)
+    return PoseRegressor(bundle, config, place.name, engine=engine_settings(params))

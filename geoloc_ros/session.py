@@ -94,6 +94,8 @@ class Session:
             raise
         if self.map_source is None and self.place is None:
             self._log.warning('neither map.path nor place_map is set: images cannot be matched')
+        self._engines_told: list[str] = []
+        self._tell_engines()
         self._resets = 0
         self._started = 0.0
         self._guard = StampGuard(self.now_ns, params['time.max_ahead_s'])
@@ -141,6 +143,7 @@ class Session:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
         self.outputs.destroy()
+        self.localizer.close()
         self._close_map()
 
     def _close_map(self) -> None:
@@ -345,6 +348,19 @@ class Session:
         if transform is not None:
             self.outputs.transform(transform[1], stamp)
 
+    def _tell_engines(self) -> None:
+        """Says what runs the networks, whenever that has changed."""
+        reports = [engine.report() for engine in self.localizer.engines]
+        for report in reports:
+            if str(report) in self._engines_told:
+                continue
+            # Two lines: rclpy's logger lets none change its severity.
+            if report.degraded:
+                self._log.warning(f'network runs on {report}')
+            else:
+                self._log.info(f'network runs on {report}')
+        self._engines_told = [str(report) for report in reports]
+
     def diagnose(self) -> Any:
         """DiagnosticStatus list, and what belongs to the same slow rhythm."""
         self.outputs.path(self._guard.newest_ns or self.now_ns())
@@ -360,6 +376,7 @@ class Session:
                     self.complaints.add(topic, complaint)
         while self.localizer.events:
             self.complaints.add('localizer', self.localizer.events.popleft())
+        self._tell_engines()
         newest = self._guard.newest_ns
         estimate = self.localizer.estimate(newest) if newest else None
         return health(self, estimate, others + self.outputs.authority.foreign)

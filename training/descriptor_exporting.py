@@ -1,152 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes bundles of descriptor networks, and lets none out that describes otherwise."""
+"""Bundles of networks that describe a picture, to find its place by."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from geoloc_core.descriptor_spec import DescriptorSpec, FORMAT
-from geoloc_core.errors import BundleError, ConfigError, DataError
+from geoloc_core.errors import BundleError
+from geoloc_core.export_record import ExportRecord, TensorRecord
 from geoloc_core.models.base import normalise
 from geoloc_core.models.descriptor import DescriptorModel
-from geoloc_core.runtime.descriptor_bundle import DescriptorBundle, load_descriptor_bundle, SPEC
-from geoloc_core.runtime.engine import AbstractEngine
-from training.exporting import write_files
-from training.onnx_graph import graph_of, OPSET, predicting
+from geoloc_core.runtime.descriptor_bundle import DescriptorBundle
+from geoloc_core.runtime.parity import DESCRIPTOR, descriptor_difference, Figures
+from training.cross_view_exporting import picture
+from training.export_subject import AbstractSubject, Answers, Arrays, digest, Limits
+from training.onnx_graph import batched, graph_of, open_batch, OPSET, predicting
 
 OUTPUT = 'descriptor'
-# Unit vectors are 0 to 2 apart; places that differ, a good part of one.
-TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
-class DescriptorParity:
-    """How far a graph was from its network, at worst.
+class DescriptorSubject(AbstractSubject):
+    """A `DescriptorModel` on its way into a bundle."""
 
-    Attributes:
-        samples: Number of comparisons.
-        distance: Euclidean, of the two unit vectors.
-    """
+    UNITS: ClassVar[Mapping[str, str]] = DESCRIPTOR
+    # Unit vectors are 0 to 2 apart; those of places that differ, a good part of one.
+    LIMITS: ClassVar[Mapping[str, Limits]] = {
+        'fp32': Limits({'distance': 1e-3}, 'worst'),
+        'fp16': Limits({'distance': 0.03}, 'worst'),
+        'int8': Limits({'distance': 0.3}, 'median'),
+    }
 
-    samples: int
-    distance: float
+    def __init__(self, model: DescriptorModel) -> None:
+        """See `AbstractSubject`."""
+        super().__init__(model)
+        if model.EXTRA_INPUTS:
+            raise BundleError(
+                f'{model.NAME} asks for {", ".join(model.EXTRA_INPUTS)}, which a robot does not '
+                'have before it knows where it is: train a student by it, and export that'
+            )
 
-    def __str__(self) -> str:
-        """One line."""
-        return (
-            f'compared on {self.samples} pictures: descriptors lie {self.distance:.1e} apart at '
-            'most'
-        )
+    @property
+    def text(self) -> str:
+        """See `AbstractSubject`."""
+        return f'{self.model.size} numbers that describe a picture'
 
+    def graph(self, batch: int) -> bytes:
+        """See `AbstractSubject`."""
+        name = self.model.view.name
+        free = open_batch(batch)
+        shapes: dict[str, object] | None = None if free is None else {'view': free}
+        many = batched(self.noise(0), batch)
+        return graph_of(self.model, (many[name],), [name], [OUTPUT], self.model.NAME, shapes)
 
-def make_descriptor_bundle(
-    model: DescriptorModel,
-    pictures: Iterable[Tensor],
-    licence: str = 'Apache-2.0',
-    tolerance: float = TOLERANCE,
-) -> tuple[DescriptorBundle, DescriptorParity]:
-    """A bundle in memory, compared with its network.
-
-    Args:
-        model: Trained; brought to the CPU.
-        pictures: What to compare on, normalised (1, 3, H, W).
-        licence: SPDX name of the weights' licence.
-        tolerance: Of the distance between descriptors of one picture.
-
-    Raises:
-        BundleError: It needs what a robot does not have, cannot be a graph, or the graph differs
-            from the network by more than the tolerance.
-        DataError: There are no pictures.
-    """
-    if model.EXTRA_INPUTS:
-        raise BundleError(
-            f'{model.NAME} asks for {", ".join(model.EXTRA_INPUTS)}, which a robot does not have '
-            'before it knows where it is: train a student by it, and export that'
-        )
-    model = model.to('cpu')
-    first = next(noise(model, 1))
-    graph = graph_of(model, (first,), [model.view.name], [OUTPUT], model.NAME)
-    digest = hashlib.sha256(graph).hexdigest()
-    spec = DescriptorSpec(
-        FORMAT, model.NAME, licence, digest, OPSET, model.view, OUTPUT, model.size
-    )
-    bundle = DescriptorBundle(Path(f'the bundle of {model.NAME}'), spec, graph)
-    parity = compare(model, bundle.open_engine(threads=1), pictures)
-    # Asked so that what is no number is refused as well.
-    if not parity.distance <= tolerance:
-        raise BundleError(
-            f'the graph of {model.NAME} does not answer like the network ({parity}); allowed is '
-            f'{tolerance:.1e}: nothing is written'
-        )
-    return bundle, parity
-
-
-def compare(
-    model: DescriptorModel, engine: AbstractEngine, pictures: Iterable[Tensor]
-) -> DescriptorParity:
-    """Gives network and graph the same pictures.
-
-    Raises:
-        DataError: There are none.
-    """
-    worst, count = 0.0, 0
-    for picture in pictures:
-        with predicting(model):
-            wanted = model(picture).numpy()
-        found = engine.run({model.view.name: picture.numpy()})[OUTPUT]
-        distance = float(np.linalg.norm(wanted.astype(np.float64) - found))
-        # No number is the worst of all, wherever it comes.
-        worst = distance if not distance <= worst else worst
-        count += 1
-        if not np.isfinite(distance):
-            break
-    if count == 0:
-        raise DataError('there are no pictures to compare the graph with its network on')
-    return DescriptorParity(count, worst)
-
-
-def noise(model: DescriptorModel, count: int) -> Iterator[Tensor]:
-    """Inputs without any picture in them."""
-    for seed in range(1, count + 1):
+    def noise(self, seed: int) -> Arrays:
+        """See `AbstractSubject`."""
+        view = self.model.view
         generator = torch.Generator().manual_seed(seed)
-        yield torch.randn(1, 3, model.view.height, model.view.width, generator=generator)
+        return {view.name: torch.randn(1, 3, view.height, view.width, generator=generator)}
 
+    def sample(self, tensors: Mapping[str, Tensor]) -> Arrays:
+        """See `AbstractSubject`."""
+        image = tensors['view']
+        return {
+            self.model.view.name: normalise(image, image.new_ones(1, 1, 1, 1), self.model.view)
+        }
 
-def from_run(model: DescriptorModel, config: Path, count: int) -> Iterator[Tensor]:
-    """Pictures of the validation split that a run was judged by.
+    def answers(self, arrays: Arrays) -> Answers:
+        """See `AbstractSubject`."""
+        with predicting(self.model):
+            return {OUTPUT: self.model(arrays[self.model.view.name]).float().numpy()}
 
-    Raises:
-        ConfigError: The run had none, or its settings cannot be read.
-        DataError: Its data is not there any more.
-    """
-    from training.loop.data import validation_batches, Wanted
-    from training.loop.settings import read_config
+    def difference(self, wanted: Answers, found: Answers, arrays: Arrays) -> Figures:
+        """See `AbstractSubject`."""
+        return descriptor_difference(wanted[OUTPUT], found[OUTPUT])
 
-    data = read_config(config).data
-    if data.validation is None:
-        raise ConfigError(f'{config}: the run had no validation split to compare on: say --noise')
-    short = replace(data, validation=replace(data.validation, limit=count), workers=0)
-    for batch in validation_batches(short, Wanted(model), 1, root=None):
-        if len(batch):
-            image = batch.tensors['view']
-            yield normalise(image, image.new_ones(1, 1, 1, 1), model.view)
+    def tensors(self, batch: int) -> tuple[TensorRecord, ...]:
+        """See `AbstractSubject`."""
+        view, rows = self.model.view, batch or -1
+        return (
+            TensorRecord(view.name, (rows, 3, view.height, view.width), picture(view)),
+            TensorRecord(OUTPUT, (rows, self.model.size), 'a vector of length one'),
+        )
 
-
-def write_descriptor_bundle(bundle: DescriptorBundle, folder: Path) -> DescriptorBundle:
-    """Writes a bundle and reads it back; it is whole or its reading is refused.
-
-    Args:
-        bundle: From `make_descriptor_bundle`.
-        folder: Made if absent.
-
-    Raises:
-        OSError: The disk is full or may not be written.
-        BundleError: What was written cannot be read.
-    """
-    write_files(folder, {'model.onnx': bundle.weights, SPEC: bundle.spec.to_json().encode()})
-    return load_descriptor_bundle(folder)
+    def bundle(
+        self, graph: bytes, licence: str, record: ExportRecord, sample: bytes
+    ) -> DescriptorBundle:
+        """See `AbstractSubject`."""
+        model = self.model
+        spec = DescriptorSpec(
+            FORMAT, model.NAME, licence, digest(graph), OPSET, model.view, OUTPUT, model.size,
+            record,
+        )  # fmt: skip
+        return DescriptorBundle(Path(f'the bundle of {model.NAME}'), spec, graph, sample)

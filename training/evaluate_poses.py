@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   python -m training.evaluate_poses out/train/vmloc_redkitchen
   python -m training.evaluate_poses out/train/vmloc_redkitchen out/train/atloc_redkitchen \\
       --data frames --split test --json out/poses.json
+  python -m training.evaluate_poses out/train/vmloc_heads --poses pgt/sfm/7scenes  # other truth
 
 exit code: 0 done, 1 an error (said in one line)"""
 _COLUMNS = (
@@ -65,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--data', type=Path, metavar='DIR', help="else that of the run's settings")
     parser.add_argument('--split', default='test', help='of the reader (test)')
     parser.add_argument('--limit', type=int, metavar='N', help='frames, evenly spread (all)')
+    parser.add_argument(
+        '--poses', metavar='PATH', help='other true poses of the frames, as the reader takes them'
+    )
     parser.add_argument('--whole', action='store_true', help='whole frames only')
     parser.add_argument('--retrieval', action='store_true', help='also compare with retrieval')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all figures there')
@@ -102,9 +106,9 @@ def _judged(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     if model.FAMILY != 'camera_pose':
         raise ConfigError(f'{file}: {model.NAME} does not answer with poses of a camera')
     config = read_config(file.with_name('config.yaml'))
-    config = replace(
-        config, data=replace(config.data, validation=Split(args.split, limit=args.limit))
-    )
+    options = None if args.poses is None else {'poses': args.poses}
+    split = Split(args.split, limit=args.limit, options=options)
+    config = replace(config, data=replace(config.data, validation=split))
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
     print(f'{run}: {model.NAME}, split {args.split}')

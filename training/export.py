@@ -5,29 +5,42 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 import sys
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from training.export_subject import AbstractSubject, Arrays
 
-    from geoloc_core.models.base import CrossViewModel
-    from geoloc_core.models.descriptor import DescriptorModel
-    from geoloc_core.models.pose_model import PoseModel
-
-TEXT = """Turns trained weights into a bundle: model.onnx, the network with its calibration, and
-model.json, which says what it must be fed, what it answers and the sha256 of the first. geoloc's
-node and `geoloc replay` run bundles with onnxruntime; they need no torch.
+TEXT = """Turns trained weights into a bundle: model.onnx, the network with its calibration;
+model.json, which says what it must be fed, what it answers, how it was made and how far it is from
+the network; and sample.npz, one input with the network's own answer. A name that ends in .geoloc
+makes one file of the three. geoloc's node and `geoloc replay` run bundles; they need no torch.
 
 Nothing is written before the graph has answered like the network on samples that neither was made
-for: both are given the same pictures, and the largest difference of their logits (as a share of
-the logits' range) and of their probabilities (total variation) must stay below the tolerances.
+for: both are given the same pictures, and their answers must agree within tolerances. A volume of
+poses is compared by log-probability (nats, in cells at least a thousandth as probable as the
+best), probability (of any event), position (m) and yaw (degrees) of the mean; a camera's pose by
+position (m), rotation (degrees) and covariance; a descriptor by distance. Where the samples have a
+truth, the errors of both are noted as well: what int8 costs stands in model.json.
+
 The samples are those of --data; without it, of the validation split of the run that the weights
-lie in (its config.yaml); with --noise, no pictures at all, which proves less."""
+lie in (its config.yaml); with --noise, no pictures at all, which proves less.
+
+precisions:
+  fp32   as trained.
+  fp16   weights, and what they are multiplied with, in half precision; sums, softmax and geometry
+         in single. For GPUs; a CPU gains nothing.
+  int8   multiplications by weights in eight bits (QDQ, symmetric, a range a channel). The ranges
+         come from pictures of the training split: of the run, or of --calibrate-on.
+Inputs and outputs are float32 in all of them."""
 
 EXAMPLES = """examples:
   python -m training.export out/train/geoloc --out config/models/geoloc
   python -m training.export out/train/ccvpe/best.safetensors --out out/bundles/ccvpe \\
       --data ~/data/VIGOR --samples 32
+  python -m training.export out/train/geoloc --precision fp16 --out out/geoloc_fp16.geoloc
+  python -m training.export out/train/geoloc --precision int8 --out out/geoloc_int8 \\
+      --calibrate-samples 128 --tolerance position=0.5
+  python -m training.export out/train/geoloc --batch any --out out/bundles/many
   python -m training.export weights.safetensors --out out/bundles/mine --noise
 
 then:
@@ -46,13 +59,34 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument('weights', type=Path, help='folder of a run, or weights (.safetensors)')
-    made.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to make')
+    made.add_argument(
+        '--out', type=Path, required=True, metavar='PLACE', help='folder, or file.geoloc, to make'
+    )
     made.add_argument('--overwrite', action='store_true', help='replace the bundle in --out')
     made.add_argument(
         '--place', metavar='NAME', help='that a pose network learned (the name of its data folder)'
     )
     made.add_argument(
         '--licence', default='Apache-2.0', metavar='SPDX', help='of the weights (Apache-2.0)'
+    )
+    made.add_argument(
+        '--trained-on', metavar='TEXT', help='said in model.json (the training split of the run)'
+    )
+    graph = made.add_argument_group('the graph')
+    graph.add_argument(
+        '--precision', default='fp32', choices=('fp32', 'fp16', 'int8'), help='see above (fp32)'
+    )
+    graph.add_argument(
+        '--batch', default='1', metavar='N', help="samples at a time, or 'any'; robots want 1 (1)"
+    )
+    graph.add_argument(
+        '--calibrate-on', type=Path, metavar='DIR', help='data set for the ranges of int8'
+    )
+    graph.add_argument(
+        '--calibrate-split', default='train', metavar='NAME', help='of that data set (train)'
+    )
+    graph.add_argument(
+        '--calibrate-samples', type=int, default=64, metavar='N', help='pictures for int8 (64)'
     )
     check = made.add_argument_group('the comparison')
     check.add_argument('--data', type=Path, metavar='DIR', help='data set to take samples from')
@@ -61,11 +95,8 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument('--samples', type=int, default=16, metavar='N', help='how many (16)')
     check.add_argument('--noise', action='store_true', help='noise instead of samples')
     check.add_argument(
-        '--tolerance', type=float, default=1e-3, metavar='SHARE', help='of the logits (1e-3)'
-    )
-    check.add_argument(
-        '--tolerance-probability', type=float, default=0.01, metavar='SHARE',
-        help='total variation of the two distributions (0.01)',
+        '--tolerance', action='append', default=[], metavar='MEASURE=VALUE',
+        help='another one than usual, e.g. position=0.05; may be repeated',
     )  # fmt: skip
     return made
 
@@ -92,108 +123,161 @@ def _export(args: argparse.Namespace) -> str:
     from geoloc_core.errors import ConfigError
     from geoloc_core.models.base import parameter_count
     from geoloc_core.models.weights import load_weights
+    from training.bundle_writing import require_place, write_bundle
     from training.evaluation.opening import weights_path
-    from training.exporting import make_bundle, require_place, Tolerances, write_bundle
+    from training.export_samples import provenance
+    from training.exporting import make_bundle, Making
 
-    if args.samples < 1:
-        raise ConfigError(f'--samples {args.samples}: expected 1 or more')
+    for name in ('samples', 'calibrate_samples'):
+        if getattr(args, name) < 1:
+            option = name.replace('_', '-')
+            raise ConfigError(f'--{option} {getattr(args, name)}: expected 1 or more')
     if args.noise and args.data is not None:
         raise ConfigError('--noise and --data exclude each other: what shall be compared on?')
     require_place(args.out, args.overwrite)
     file = weights_path(args.weights)
     model = load_weights(file)
-    if model.FAMILY == 'camera_pose':
-        return _export_pose(args, file, model)
-    if model.FAMILY == 'descriptor':
-        return _export_descriptor(args, file, model)
-    tolerances = Tolerances(args.tolerance, args.tolerance_probability)
-    bundle, parity = make_bundle(model, _samples(args, file, model), args.licence, tolerances)
-    write_bundle(bundle, args.out)
-    out = bundle.spec.output
-    return '\n'.join(
-        (
-            f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
-            f'{len(bundle.weights) / 1e6:.1f} MB',
-            f'  answers with {out.yaw_bins} yaws within +-{out.yaw_half_range_deg:g} degrees'
-            f'{" (or those it is asked for)" if out.yaw_input else ""}, {out.width} x '
-            f'{out.height} cells of {out.gsd:.4g} m',
-            f'  {parity}',
-        )
+    subject = _subject(args, file, model)
+    samples, compared_on = _samples(args, file, subject)
+    pictures, quantized_on = _pictures(args, file, subject)
+    trained, calibration = provenance(file)
+    making = Making(
+        precision=args.precision,
+        batch=_batch(args.batch),
+        licence=args.licence,
+        tolerances=_tolerances(args.tolerance),
+        training_data=args.trained_on or trained,
+        calibration=calibration,
+        compared_on=compared_on,
+        quantized_on=quantized_on,
     )
+    bundle = make_bundle(subject, samples, making, pictures, say=print)
+    bundle = write_bundle(bundle, args.out)
+    record = bundle.spec.export
+    lines = [
+        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
+        f'{record.precision}, {len(bundle.weights) / 1e6:.1f} MB, batch '
+        f'{record.batch or "any"}',
+        f'  answers with {subject.text}',
+        f'  compared on {record.compared} answers ({record.compared_on}):',
+        *(f'    {figure}' for figure in record.parity),
+    ]
+    if record.accuracy:
+        lines.append(f'  against the truth, {record.accuracy_samples} samples:')
+        lines += [f'    {figure}' for figure in record.accuracy]
+    return '\n'.join(lines)
 
 
-def _export_pose(args: argparse.Namespace, file: Path, model: 'PoseModel') -> str:
-    """The same for a network that answers with the pose of a camera."""
+def _subject(args: argparse.Namespace, file: Path, model: Any) -> 'AbstractSubject':
+    """The network as its family is exported."""
     from geoloc_core.errors import ConfigError
-    from geoloc_core.models.base import parameter_count
+    from training.export_samples import CONFIG
     from training.loop.settings import read_config
-    from training.pose_exporting import from_run, make_pose_bundle, noise, write_pose_bundle
 
-    config, place = file.with_name('config.yaml'), args.place
-    if args.data is not None or (not args.noise and not config.is_file()):
-        raise ConfigError(
-            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
-            'the weights in the folder of their run'
-        )
-    if place is None and config.is_file():
-        place = Path(read_config(config).data.root or '').name
-    if not place:
-        raise ConfigError('--place: say the name of the place that the network learned')
-    samples = noise(model, args.samples) if args.noise else from_run(model, config, args.samples)
-    bundle, parity = make_pose_bundle(model, samples, place, args.licence)
-    write_pose_bundle(bundle, args.out)
-    return (
-        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
-        f'{len(bundle.weights) / 1e6:.1f} MB\n'
-        f'  answers with a pose in {place!r} from {" or ".join(model.inputs.uses)}\n  {parity}'
-    )
+    if model.FAMILY == 'camera_pose':
+        from training.pose_exporting import PoseSubject
 
+        config, place = file.with_name(CONFIG), args.place
+        if place is None and config.is_file():
+            place = Path(read_config(config).data.root or '').name
+        if not place:
+            raise ConfigError('--place: say the name of the place that the network learned')
+        return PoseSubject(model, place)
+    if model.FAMILY == 'descriptor':
+        from training.descriptor_exporting import DescriptorSubject
 
-def _export_descriptor(args: argparse.Namespace, file: Path, model: 'DescriptorModel') -> str:
-    """The same for a network that describes pictures."""
-    from geoloc_core.errors import ConfigError
-    from geoloc_core.models.base import parameter_count
-    from training.descriptor_exporting import (
-        from_run,
-        make_descriptor_bundle,
-        noise,
-        write_descriptor_bundle,
-    )
+        return DescriptorSubject(model)
+    from training.cross_view_exporting import CrossViewSubject
 
-    config = file.with_name('config.yaml')
-    if args.data is not None or (not args.noise and not config.is_file()):
-        raise ConfigError(
-            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
-            'the weights in the folder of their run'
-        )
-    pictures = noise(model, args.samples) if args.noise else from_run(model, config, args.samples)
-    bundle, parity = make_descriptor_bundle(model, pictures, args.licence, args.tolerance)
-    write_descriptor_bundle(bundle, args.out)
-    return (
-        f'{args.out}: {model.NAME}, {parameter_count(model) / 1e6:.2f} M parameters, '
-        f'{len(bundle.weights) / 1e6:.1f} MB\n'
-        f'  describes a picture by {model.size} numbers\n  {parity}'
-    )
+    return CrossViewSubject(model)
 
 
 def _samples(
-    args: argparse.Namespace, file: Path, model: 'CrossViewModel'
-) -> 'Iterator[dict[str, Tensor]]':
-    """What to compare on, one sample at a time."""
+    args: argparse.Namespace, file: Path, subject: 'AbstractSubject'
+) -> 'tuple[Iterator[Arrays], str]':
+    """What to compare on, one sample at a time; and what it is, in words."""
     from geoloc_core.errors import ConfigError
-    from training import exporting
+    from training import export_samples
 
     if args.noise:
-        return exporting.noise(model, args.samples)
-    if args.data is not None:
-        return exporting.from_data(model, args.reader, args.data, args.split, args.samples)
-    config = file.with_name('config.yaml')
+        return export_samples.noise(subject, args.samples), 'noise'
+    config, model = file.with_name(export_samples.CONFIG), subject.model
+    if args.data is not None and model.FAMILY == 'cross_view':
+        found = export_samples.from_data(subject, args.reader, args.data, args.split, args.samples)
+        return found, f'{args.reader}: {args.split or "test"} of {args.data.name}'
+    if args.data is not None or (not config.is_file() and model.FAMILY != 'cross_view'):
+        raise ConfigError(
+            f'{model.NAME} is compared on the validation split of its run, or on --noise: keep '
+            'the weights in the folder of their run'
+        )
     if not config.is_file():
         raise ConfigError(
             f'{file} does not lie in the folder of a run, so there are no samples to compare on: '
             'say --data DIR (and --reader), or --noise'
         )
-    return exporting.from_run(model, config, args.samples)
+    found = export_samples.from_run(subject, config, 'validation', args.samples)
+    return found, export_samples.told(config, 'validation')
+
+
+def _pictures(
+    args: argparse.Namespace, file: Path, subject: 'AbstractSubject'
+) -> 'tuple[Iterator[Arrays], str]':
+    """What the ranges of int8 come from; nothing for other precisions."""
+    from geoloc_core.errors import ConfigError
+    from training import export_samples
+
+    if args.precision != 'int8':
+        return iter(()), ''
+    config, count = file.with_name(export_samples.CONFIG), args.calibrate_samples
+    folder = args.calibrate_on or args.data
+    if folder is not None and subject.model.FAMILY == 'cross_view':
+        split = args.calibrate_split
+        found = export_samples.from_data(subject, args.reader, folder, split, count)
+        return found, f'{args.reader}: {split} of {folder.name}'
+    if args.noise:
+        return export_samples.noise(subject, count), 'noise'
+    if config.is_file():
+        found = export_samples.from_run(subject, config, 'train', count)
+        return found, export_samples.told(config, 'train')
+    raise ConfigError(
+        f'{file} does not lie in the folder of a run, so there are no pictures for the ranges of '
+        'int8: say --calibrate-on DIR (and --reader)'
+    )
+
+
+def _batch(text: str) -> int:
+    """Samples at a time; 0 for any number.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    from geoloc_core.errors import ConfigError
+
+    if text == 'any':
+        return 0
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"--batch {text}: expected 1 or more, or 'any'")
+    return int(text)
+
+
+def _tolerances(pairs: Sequence[str]) -> dict[str, float]:
+    """MEASURE=VALUE arguments.
+
+    Raises:
+        ConfigError: Not of that form.
+    """
+    from geoloc_core.errors import ConfigError
+
+    made = {}
+    for pair in pairs:
+        name, _, value = pair.partition('=')
+        try:
+            made[name] = float(value)
+        except ValueError:
+            made[name] = -1.0
+        if not made[name] >= 0.0:
+            raise ConfigError(f'--tolerance {pair}: expected MEASURE=VALUE, e.g. position=0.05')
+    return made
 
 
 if __name__ == '__main__':

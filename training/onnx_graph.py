@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cross-view network as an ONNX graph: pictures in, the volume's logits out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 import io
 import logging
@@ -75,29 +75,58 @@ def random_inputs(
     return arrays
 
 
-def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor]) -> bytes:
+def to_onnx(model: CrossViewModel, arrays: Mapping[str, Tensor], batch: int = 1) -> bytes:
     """The graph of `belief(forward(...)).logits`, weights inside.
 
     Args:
         model: In any mode; it is traced as it predicts (`eval`).
         arrays: One sample by name, see `random_inputs`; only the shapes count.
+        batch: Samples that the graph takes at a time; 0 for any number.
 
     Returns:
-        Content of a .onnx file; all shapes are fixed but the number of yaws of a network that
-        takes them.
+        Content of a .onnx file; all shapes are fixed but an open batch, and the number of yaws of
+        a network that takes them.
 
     Raises:
         BundleError: Something in the network has no ONNX form.
     """
     module = LogitsOf(model)
     names = [model.inputs.view.name, model.inputs.patch.name, *module.names]
-    shapes: dict[str, object] | None = None
+    many = batched({name: arrays[name] for name in names}, batch, shared=(YAWS,))
+    axes: dict[str, object] = dict.fromkeys(names, open_batch(batch))
     if takes_yaws(model):
-        bins = torch.export.Dim('yaw_bins', min=3, max=4096)
-        fixed = [None] * len(model.EXTRA_INPUTS)
-        shapes = {'view': None, 'patch': None, 'extra': (*fixed, {0: bins})}
-    arguments = tuple(arrays[name] for name in names)
+        axes[YAWS] = {0: torch.export.Dim('yaw_bins', min=3, max=4096)}
+    shapes: dict[str, object] | None = None
+    if any(axes.values()):
+        view, patch, *extra = (axes[name] for name in names)
+        shapes = {'view': view, 'patch': patch, **({'extra': tuple(extra)} if extra else {})}
+    arguments = tuple(many[name] for name in names)
     return graph_of(module, arguments, names, [OUTPUT], model.NAME, shapes)
+
+
+def batched(
+    arrays: Mapping[str, Tensor], batch: int, shared: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """One sample in a batch that a graph is traced with: all rows alike but for a factor.
+
+    Args:
+        arrays: (1, ...) by name.
+        batch: Rows; 0 (any number) is traced with two, for one is taken for a constant.
+        shared: Names of arrays without a batch.
+    """
+    rows = batch or 2
+    return {
+        name: value if name in shared else torch.cat([value * (k + 1) / rows for k in range(rows)])
+        for name, value in arrays.items()
+    }
+
+
+def open_batch(batch: int) -> dict[int, object] | None:
+    """The free axis of an input of a graph that takes any number of samples (0), else None.
+
+    One is a number like others to a graph, but tracing takes it for a case of its own.
+    """
+    return None if batch else {0: torch.export.Dim('batch', min=2, max=1024)}
 
 
 def graph_of(
@@ -139,12 +168,12 @@ def graph_of(
                 f'{name} cannot be turned into an ONNX graph: {str(error)[:2000]}'
             ) from error
     assert program is not None
-    content: bytes = _without_notes(program.model_proto).SerializeToString()
+    content: bytes = without_notes(program.model_proto).SerializeToString()
     return content
 
 
-def _without_notes(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The exporter notes where each operation came from, with paths of the machine it ran on."""
+def without_notes(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without what exporters note: where operations came from, with paths of files."""
     values = (graph.graph.input, graph.graph.output, graph.graph.value_info)
     for part in (graph.graph, *graph.graph.node, *(v for group in values for v in group)):
         del part.metadata_props[:]

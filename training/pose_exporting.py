@@ -1,59 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes bundles of pose networks, and lets none out that answers otherwise than its network."""
+"""Bundles of networks that answer with a camera's pose in a place they learned."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import nn, Tensor
 
-from geoloc_core.errors import BundleError, ConfigError, DataError
+from geoloc_core.export_record import ExportRecord, TensorRecord
 from geoloc_core.models.pose_model import network_inputs, PoseModel
 from geoloc_core.pose_spec import FORMAT, PoseModelSpec, PoseOutputSpec
-from geoloc_core.runtime.engine import AbstractEngine
-from geoloc_core.runtime.pose_bundle import load_pose_bundle, PoseBundle, SPEC
-from training.exporting import write_files
-from training.onnx_graph import graph_of, OPSET, predicting
+from geoloc_core.runtime.parity import Figures, POSE, pose_difference
+from geoloc_core.runtime.pose_bundle import PoseBundle
+from training.cross_view_exporting import picture
+from training.export_subject import AbstractSubject, Answers, Arrays, digest, Limits, TRUTH
+from training.onnx_graph import batched, graph_of, open_batch, OPSET, predicting
 
 OUTPUT = PoseOutputSpec('position', 'rotation', 'cov')
-Arrays = tuple[Tensor, Tensor, Tensor]
+_OUTPUTS = (OUTPUT.position, OUTPUT.rotation, OUTPUT.cov)
+# With colour and depth, and with either.
 _PATTERNS = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0))
-
-
-@dataclass(frozen=True)
-class PoseTolerances:
-    """How far a graph may be from its network.
-
-    Attributes:
-        position: Share of a metre, or of the distance from the centre if that is longer.
-        rotation: Of a matrix's entries.
-        cov: Share of the largest entry of each block.
-    """
-
-    position: float = 1e-3
-    rotation: float = 1e-3
-    cov: float = 1e-2
-
-
-@dataclass(frozen=True)
-class PoseParity:
-    """How far a graph was from its network, at worst; see `PoseTolerances`."""
-
-    answers: int
-    position: float
-    rotation: float
-    cov: float
-
-    def __str__(self) -> str:
-        """One line."""
-        return (
-            f'compared on {self.answers} answers: positions differ by {self.position:.1e} at '
-            f'most, rotations by {self.rotation:.1e}, covariances by {self.cov:.1e} of their size'
-        )
 
 
 class PoseGraph(nn.Module):
@@ -64,133 +31,125 @@ class PoseGraph(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, colour: Tensor, depth: Tensor, present: Tensor) -> Arrays:
+    def forward(
+        self, colour: Tensor, depth: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Position (B, 3), rotation (B, 3, 3), covariance (B, 6, 6)."""
         belief = self.model.belief(self.model(colour, depth, present))
         return belief.position, belief.rotation, belief.cov
 
 
-def make_pose_bundle(
-    model: PoseModel,
-    samples: Iterable[Arrays],
-    place: str,
-    licence: str = 'Apache-2.0',
-    tolerances: PoseTolerances | None = None,
-) -> tuple[PoseBundle, PoseParity]:
-    """A bundle in memory, compared with its network from both modalities and from either.
+class PoseSubject(AbstractSubject):
+    """A `PoseModel` on its way into a bundle."""
 
-    Args:
-        model: Trained and calibrated; brought to the CPU.
-        samples: What to compare on: arguments of `forward` for one sample each.
-        place: Name of the place whose frame the poses are in.
-        licence: SPDX name of the weights' licence.
-        tolerances: Of the comparison.
+    UNITS: ClassVar[Mapping[str, str]] = POSE
+    LIMITS: ClassVar[Mapping[str, Limits]] = {
+        'fp32': Limits({'position': 1e-3, 'rotation': 0.05, 'covariance': 0.01}, 'worst'),
+        'fp16': Limits({'position': 0.02, 'rotation': 0.5, 'covariance': 0.1}, 'worst'),
+        'int8': Limits({'position': 0.1, 'rotation': 2.0, 'covariance': 0.5}, 'median'),
+    }
 
-    Raises:
-        BundleError: It cannot be a graph, or the graph differs from the network by more than the
-            tolerances.
-        DataError: There are no samples.
-    """
-    model = model.to('cpu')
-    inputs = model.inputs
-    names = [inputs.colour.name, inputs.depth.name, inputs.present]
-    outputs = [OUTPUT.position, OUTPUT.rotation, OUTPUT.cov]
-    first = next(noise(model, 1))
-    graph = graph_of(PoseGraph(model), first, names, outputs, model.NAME)
-    digest = hashlib.sha256(graph).hexdigest()
-    spec = PoseModelSpec(FORMAT, model.NAME, licence, digest, OPSET, place, inputs, OUTPUT)
-    bundle = PoseBundle(Path(f'the bundle of {model.NAME}'), spec, graph)
-    parity = compare(model, bundle.open_engine(threads=1), samples)
-    limits = tolerances or PoseTolerances()
-    for name in ('position', 'rotation', 'cov'):
-        # Asked so that what is no number is refused as well.
-        if not getattr(parity, name) <= getattr(limits, name):
-            raise BundleError(
-                f'the graph of {model.NAME} does not answer like the network ({parity}); allowed '
-                f'are {limits.position:.1e}, {limits.rotation:.1e} and {limits.cov:.1e}: nothing '
-                'is written'
-            )
-    return bundle, parity
+    def __init__(self, model: PoseModel, place: str) -> None:
+        """Takes the network and the name of the place whose frame its poses are in."""
+        super().__init__(model)
+        self.place = place
+        inputs = model.inputs
+        self.names = (inputs.colour.name, inputs.depth.name, inputs.present)
 
+    @property
+    def text(self) -> str:
+        """See `AbstractSubject`."""
+        return f'a pose in {self.place!r} from {" or ".join(self.model.inputs.uses)}'
 
-def compare(model: PoseModel, engine: AbstractEngine, samples: Iterable[Arrays]) -> PoseParity:
-    """Gives network and graph the same inputs.
+    def graph(self, batch: int) -> bytes:
+        """See `AbstractSubject`."""
+        many = batched(self.noise(0), batch)
+        free = open_batch(batch)
+        shapes: dict[str, object] | None = None
+        if free is not None:
+            shapes = {'colour': free, 'depth': free, 'present': free}
+        arguments = tuple(many[name] for name in self.names)
+        module = PoseGraph(self.model)
+        return graph_of(
+            module, arguments, list(self.names), list(_OUTPUTS), self.model.NAME, shapes
+        )
 
-    Raises:
-        DataError: There are no samples.
-    """
-    inputs, graph = model.inputs, PoseGraph(model)
-    worst, count = np.zeros(3), 0
-    for colour, depth, available in samples:
-        for pattern in _PATTERNS:
-            present = available * torch.tensor([pattern])
-            if not bool(model.answers(present).all()):
-                continue
-            with predicting(model):
-                wanted = [t.double().numpy()[0] for t in graph(colour, depth, present)]
-            arrays = {inputs.colour.name: colour, inputs.depth.name: depth}
-            said = engine.run(
-                {n: t.numpy() for n, t in {**arrays, inputs.present: present}.items()}
-            )
-            found = [said[n][0] for n in (OUTPUT.position, OUTPUT.rotation, OUTPUT.cov)]
-            worst = np.maximum(worst, _differences(wanted, found))
-            count += 1
-    if count == 0:
-        raise DataError('there are no samples to compare the graph with its network on')
-    return PoseParity(count, *(float(v) for v in worst))
-
-
-def _differences(wanted: list[Any], found: list[Any]) -> np.ndarray:
-    position = np.abs(wanted[0] - found[0]).max() / max(1.0, np.linalg.norm(wanted[0]))
-    rotation = np.abs(wanted[1] - found[1]).max()
-    # By deviations, so that metres and radians count alike.
-    std = np.sqrt(np.diagonal(wanted[2]))
-    cov = (np.abs(wanted[2] - found[2]) / np.outer(std, std)).max()
-    return np.array([position, rotation, cov])
-
-
-def noise(model: PoseModel, count: int) -> Iterator[Arrays]:
-    """Inputs without any picture in them."""
-    spec = model.inputs.colour
-    for seed in range(1, count + 1):
+    def noise(self, seed: int) -> Arrays:
+        """See `AbstractSubject`."""
+        spec = self.model.inputs.colour
         generator = torch.Generator().manual_seed(seed)
         colour = torch.randn(1, spec.channels, spec.height, spec.width, generator=generator)
         if spec.with_mask:
             colour[:, 3] = 1.0
         depth = torch.randn(1, 2, spec.height, spec.width, generator=generator)
         depth[:, 1] = 1.0
-        yield colour, depth, torch.ones(1, 2)
+        return dict(zip(self.names, (colour, depth, torch.ones(1, 2)), strict=True))
+
+    def sample(self, tensors: Mapping[str, Tensor]) -> Arrays:
+        """See `AbstractSubject`."""
+        made = dict(zip(self.names, network_inputs(self.model, dict(tensors)), strict=True))
+        if 'position' in tensors:
+            made[f'{TRUTH}position'] = tensors['position']
+            made[f'{TRUTH}rotation'] = tensors['rotation']
+        return made
+
+    def cases(self, sample: Arrays) -> Iterator[Arrays]:
+        """With all that there is of a sample, and with either modality alone."""
+        available = sample[self.names[2]]
+        for pattern in _PATTERNS:
+            present = available * torch.tensor([pattern])
+            if bool(self.model.answers(present).all()):
+                yield {**sample, self.names[2]: present}
+
+    def answers(self, arrays: Arrays) -> Answers:
+        """See `AbstractSubject`."""
+        with predicting(self.model):
+            found = PoseGraph(self.model)(*(arrays[name] for name in self.names))
+        return {name: t.float().numpy() for name, t in zip(_OUTPUTS, found, strict=True)}
+
+    def difference(self, wanted: Answers, found: Answers, arrays: Arrays) -> Figures:
+        """See `AbstractSubject`."""
+        return pose_difference(*(_parts(each) for each in (wanted, found)))
+
+    def errors(self, answers: Answers, sample: Arrays) -> dict[tuple[str, str], float]:
+        """See `AbstractSubject`."""
+        if f'{TRUTH}position' not in sample:
+            return {}
+        position, rotation, cov = _parts(answers)
+        truth = [sample[f'{TRUTH}{name}'][0].numpy() for name in ('position', 'rotation')]
+        apart = pose_difference((truth[0], truth[1], cov), (position, rotation, cov))
+        return {
+            ('median position error', 'm'): apart['position'],
+            ('median rotation error', 'degrees'): apart['rotation'],
+        }
+
+    def tensors(self, batch: int) -> tuple[TensorRecord, ...]:
+        """See `AbstractSubject`."""
+        inputs, rows = self.model.inputs, batch or -1
+        colour, depth = inputs.colour, inputs.depth
+        sides = (colour.height, colour.width)
+        metres = f'(m - {depth.mean_m:g}) / {depth.std_m:g} up to {depth.max_m:g} m, else 0'
+        contents = (
+            TensorRecord(self.names[0], (rows, colour.channels, *sides), picture(colour)),
+            TensorRecord(self.names[1], (rows, 2, *sides), f'{metres}; then 1 where it is known'),
+            TensorRecord(self.names[2], (rows, 2), '1 where there is a picture, depth; else 0'),
+            TensorRecord(OUTPUT.position, (rows, 3), "m from the place's centre"),
+            TensorRecord(OUTPUT.rotation, (rows, 3, 3), "camera's optical axes -> place"),
+            TensorRecord(OUTPUT.cov, (rows, 6, 6), 'm^2 and rad^2, x y z, turns about x y z'),
+        )
+        return contents
+
+    def bundle(
+        self, graph: bytes, licence: str, record: ExportRecord, sample: bytes
+    ) -> PoseBundle:
+        """See `AbstractSubject`."""
+        name, inputs = self.model.NAME, self.model.inputs
+        spec = PoseModelSpec(
+            FORMAT, name, licence, digest(graph), OPSET, self.place, inputs, OUTPUT, record
+        )
+        return PoseBundle(Path(f'the bundle of {name}'), spec, graph, sample)
 
 
-def from_run(model: PoseModel, config: Path, count: int) -> Iterator[Arrays]:
-    """Samples of the validation split that a run was judged by.
-
-    Raises:
-        ConfigError: The run had none, or its settings cannot be read.
-        DataError: Its data is not there any more.
-    """
-    from training.loop.data import validation_batches, Wanted
-    from training.loop.settings import read_config
-
-    data = read_config(config).data
-    if data.validation is None:
-        raise ConfigError(f'{config}: the run had no validation split to compare on: say --noise')
-    short = replace(data, validation=replace(data.validation, limit=count), workers=0)
-    for batch in validation_batches(short, Wanted(model), 1, root=None):
-        if len(batch):
-            yield network_inputs(model, batch.tensors)
-
-
-def write_pose_bundle(bundle: PoseBundle, folder: Path) -> PoseBundle:
-    """Writes a bundle and reads it back; it is whole or its reading is refused.
-
-    Args:
-        bundle: From `make_pose_bundle`.
-        folder: Made if absent.
-
-    Raises:
-        OSError: The disk is full or may not be written.
-        BundleError: What was written cannot be read.
-    """
-    write_files(folder, {'model.onnx': bundle.weights, SPEC: bundle.spec.to_json().encode()})
-    return load_pose_bundle(folder)
+def _parts(answers: Answers) -> Any:
+    """Position, rotation and covariance of one sample."""
+    return tuple(answers[name][0] for name in _OUTPUTS)

@@ -209,6 +209,22 @@ class ReacquireConfig:
 
 
 @dataclass(frozen=True)
+class ContinuityConfig:
+    """How corrections reach the published pose; the smoother takes them in at once.
+
+    Attributes:
+        max_speed: Beyond odometry the pose moves no faster than this, in the plane and in height,
+            m/s; what is left is added to its covariance. 0: corrections are published at once.
+        max_turn_rate: It turns no faster than this, rad/s.
+        give_up_m: A correction longer than this in the plane is published at once.
+    """
+
+    max_speed: float = 0.0
+    max_turn_rate: float = 0.2
+    give_up_m: float = 5.0
+
+
+@dataclass(frozen=True)
 class DatumConfig:
     """Origin of the map frame.
 
@@ -243,6 +259,7 @@ class LocalizerConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     smoother: SmootherConfig = field(default_factory=SmootherConfig)
     reacquire: ReacquireConfig = field(default_factory=ReacquireConfig)
+    continuity: ContinuityConfig = field(default_factory=ContinuityConfig)
     datum: DatumConfig = field(default_factory=DatumConfig)
     clock_jump_s: float = 5.0
 

@@ -5,6 +5,8 @@ Convention: poses are T_map_camera, so that the error of position is that of the
 A frame without an answer has an infinite error and stays in every denominator.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,6 +43,29 @@ def pose_errors(estimates: ArrayLike, truths: ArrayLike) -> Array:
         errors[i, :3] = true[i, :3, 3] - found[i, :3, 3]
         errors[i, 3:] = se3.log_rotation(true[i, :3, :3] @ found[i, :3, :3].T)
     return errors
+
+
+def listed_errors(estimates: Mapping[str, Array], truths: Mapping[str, Array]) -> Array:
+    """Errors of named poses: of every picture that has a truth, whether it has an answer or not.
+
+    Args:
+        estimates: T_map_camera (4, 4) by name.
+        truths: The same; their order is that of the errors.
+
+    Returns:
+        (N, 6) as of `pose_errors`.
+
+    Raises:
+        InputError: No name is in both: lists of another scene, or names of another kind.
+    """
+    if truths and not estimates.keys() & truths.keys():
+        raise InputError(
+            f'no picture is in both lists: one begins with {next(iter(estimates), "nothing")!r}, '
+            f'the other with {next(iter(truths))!r}; are they of one scene?'
+        )
+    none = np.full((4, 4), np.nan)
+    found = [estimates.get(name, none) for name in truths]
+    return pose_errors(np.reshape(found, (-1, 4, 4)), np.reshape([*truths.values()], (-1, 4, 4)))
 
 
 def camera_pose_figures(errors: ArrayLike) -> dict[str, float]:

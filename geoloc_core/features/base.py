@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from geoloc_core.errors import InputError
 
 Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
+# Width and height of a picture, px.
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,47 @@ class AbstractGlobalDescriptor(ABC):
     @abstractmethod
     def arrays(self) -> Mapping[str, NDArray]:
         """What it was trained to, to be stored in a place map; empty where nothing was."""
+
+
+class AbstractMatcher(ABC):
+    """A network that says which features of two pictures are of one thing.
+
+    Attributes:
+        kind: Name for settings, e.g. 'lighterglue'.
+    """
+
+    kind: str
+
+    @abstractmethod
+    def match(
+        self, size: Size, other_size: Size, features: LocalFeatures, others: LocalFeatures
+    ) -> tuple[Index, Index]:
+        """Matches two pictures.
+
+        Args:
+            size: Of the one picture.
+            other_size: Of the other.
+            features: N of the one, best first.
+            others: M of the other, best first.
+
+        Returns:
+            Indices (L,) into features and (L,) into others; no feature is in two pairs.
+
+        Raises:
+            InputError: The features are of a kind that it was not made for.
+        """
+
+
+def require_size(features: LocalFeatures, size: int, what: str) -> None:
+    """Refuses descriptors of another size than a network was made for.
+
+    Raises:
+        InputError: They are of another size.
+    """
+    if features.descriptors.shape[1] != size:
+        raise InputError(
+            f'descriptors of size {features.descriptors.shape[1]}: {what} was made for {size}'
+        )
 
 
 def require_rgb(image: NDArray) -> None:

@@ -71,11 +71,13 @@ class SiftFeatures(AbstractFeatures):
         keypoints, raw = self._sift.detectAndCompute(grey, None)
         if not keypoints:
             return LocalFeatures.none(SIZE)
-        order = sorted(range(len(keypoints)), key=lambda k: _rank(keypoints[k]))
+        place = np.array([each.pt for each in keypoints], np.float32)
+        score = np.array([each.response for each in keypoints], np.float32)
+        angle = np.array([each.angle for each in keypoints], np.float32)
+        # Strongest first; then by place, so that equal strengths give one order on every machine.
+        order = np.lexsort((angle, place[:, 0], place[:, 1], -score))
         chosen = order[: self.config.max_features]
-        xy = np.array([keypoints[k].pt for k in chosen], np.float32) - self._shift_px
-        score = np.array([keypoints[k].response for k in chosen], np.float32)
-        return LocalFeatures(xy, root(raw[chosen]), score)
+        return LocalFeatures(place[chosen] - self._shift_px, root(raw[chosen]), score[chosen])
 
 
 def root(raw: NDArray) -> Floats:
@@ -103,8 +105,3 @@ def _detector(config: SiftConfig) -> tuple[cv2.SIFT, np.float32]:
     except TypeError:
         # Older than 4.8: it doubles the picture and takes pixel corners for centres.
         return cv2.SIFT.create(0, 3, contrast, edge, sigma), np.float32(0.25)
-
-
-def _rank(keypoint: cv2.KeyPoint) -> tuple[float, float, float, float]:
-    """Strongest first; then by place, so that equal strengths give one order on every machine."""
-    return -keypoint.response, keypoint.pt[1], keypoint.pt[0], keypoint.angle

@@ -63,8 +63,8 @@ def correlate_rotations(
         canvas: Odd side (cells) of the square in which the template is turned; what turns out of
             it is lost. None for one that holds every corner; the template's own side is enough
             where all weight lies in its inscribed circle, and is quicker.
-        method: 'fft', 'direct', 'dft', or 'auto': on a CPU and in a graph the cheaper of the last
-            two, else 'fft'.
+        method: 'fft' (in a graph, 'dft'), 'direct', 'dft', or 'auto': on a CPU and in a graph the
+            cheaper of the last two, else 'fft'.
 
     Returns:
         (B, K, H', W') float32; normalised scores are 0 where no weight lies on known map.
@@ -75,12 +75,16 @@ def correlate_rotations(
     side = canvas or 2 * math.ceil(math.hypot(*template.shape[-2:]) / 2) + 1
     size = size or (patch.shape[-2], patch.shape[-1])
     _check(patch, size, side, normalisation, method)
+    exporting = torch.compiler.is_exporting()
     if method == 'auto':
         # On a CPU products of matrices were quicker than transforms, at all sizes tried.
-        cpu = patch.device.type == 'cpu' or torch.compiler.is_exporting()
-        method = _cheaper(side, size) if cpu else 'fft'
+        method = _cheaper(side, size) if patch.device.type == 'cpu' or exporting else 'fft'
+    if method == 'fft' and exporting:
+        # TensorRT knows no transforms; products of matrices take any number of samples as well.
+        method = 'dft'
     most = _yaws_at_once(template, side, size)
-    if yaws.shape[-1] > most and not torch.is_grad_enabled() and not torch.compiler.is_exporting():
+    # A graph of any number of yaws must not be asked whether they are many.
+    if not exporting and not torch.is_grad_enabled() and yaws.shape[-1] > most:
         parts = [
             correlate_rotations(
                 template, template_mask, patch, part, patch_mask=patch_mask,
@@ -179,7 +183,7 @@ def _correlate(templates: Tensor, window: Tensor, size: tuple[int, int], method:
     if method == 'fft':
         return _by_fft(templates, window, size)
     if method == 'dft':
-        return _by_tables(templates, window, size)
+        return correlate_by_tables(templates, window, size)
     batch, count, channels, side, _ = templates.shape
     kernels = templates.reshape(batch * count, channels, side, side)
     stacked = window.reshape(1, batch * channels, *window.shape[-2:])
@@ -208,8 +212,19 @@ def _smooth(length: int) -> int:
         length += 1
 
 
-def _by_tables(templates: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same by discrete Fourier transforms written out as products of real matrices."""
+def correlate_by_tables(templates: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sums of templates over a window by transforms written out as products of real matrices.
+
+    A graph takes it with any number of samples, which grouped convolutions are not.
+
+    Args:
+        templates: (B, K, C, h, w).
+        window: (B, C, H, W), not smaller.
+        size: (H', W') of the answer, at most H - h + 1 and W - w + 1.
+
+    Returns:
+        (B, K, H', W'): [y, x] is the sum with the template's corner at (y, x).
+    """
     rows, columns = window.shape[-2:]
     half = columns // 2 + 1
     cos_y, sin_y = _tables(rows, rows, window)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from geoloc_core.models.rotation_correlation import correlate_by_tables
+
 # Features have unit root mean square (`unit_rms`), so energies are of the order of the number of
 # values under the template; this is far below one cell of it.
 _LEAST_ENERGY = 1e-3
@@ -97,11 +99,12 @@ def correlate_all(patch: Tensor, template: Tensor, confidence: Tensor) -> Tensor
 
 
 def _grouped(patch: Tensor, kernel: Tensor) -> Tensor:
-    """(B, H', W') plain correlation of each kernel with its own map, without Fourier transforms.
-
-    ONNX has no grouping by a batch of unknown size, but exported networks see one sample.
-    """
+    """(B, H', W') plain correlation of each kernel with its own map, for graphs."""
     batch, channels, height, width = patch.shape
+    if not isinstance(batch, int):
+        # ONNX has no grouping by a batch of unknown size.
+        size = (height - kernel.shape[-2] + 1, width - kernel.shape[-1] + 1)
+        return correlate_by_tables(kernel[:, None], patch, size)[:, 0]
     joined = patch.reshape(1, batch * channels, height, width)
     return F.conv2d(joined, kernel, groups=batch)[0]
 

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model bundle: a folder with `model.onnx` and `model.json`, verified before anything runs.
+"""A model bundle: `model.onnx` and `model.json`, verified before anything runs.
 
 Nothing in a bundle is executed but the ONNX graph: no pickle, no code.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path
 
 from geoloc_core.errors import BundleError
+from geoloc_core.export_record import leading
 from geoloc_core.geometry.cameras import AbstractCamera, camera_kind
+from geoloc_core.runtime.bundle_files import read_verified
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.parity_sample import read_sample
 from geoloc_core.spec import ModelSpec
 
-WEIGHTS = 'model.onnx'
 SPEC = 'model.json'
-MAX_WEIGHTS_BYTES = 2_000_000_000
-MAX_SPEC_BYTES = 1_000_000
 # A map this much coarser than the model's training data shows it nothing it knows.
 MAX_GSD_RATIO = 2.0
 
@@ -28,33 +29,58 @@ class ModelBundle:
     """Verified weights and what they are.
 
     Attributes:
-        folder: Where they were read.
+        folder: Where they were read: a folder, or one file.
         spec: What they expect and return.
         weights: Content of model.onnx, whose sha256 is the specification's.
+        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
     """
 
     folder: Path
     spec: ModelSpec
     weights: bytes
+    sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        spec, out, batch = self.spec, self.spec.output, leading(self.spec.export)
+        rasters = (spec.inputs.view, spec.inputs.patch)
+        shapes: dict[str, Shape] = {
+            r.name: (batch, r.channels, r.height, r.width) for r in rasters
+        }
+        if out.yaw_input:
+            shapes[out.yaw_input] = (out.yaw_bins,)
+        precision = precision_of(spec.export)
+        return Graph(spec.system, self.weights, spec.sha256, precision, shapes, out.yaw_input)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
         """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
         """
-        engine = OnnxEngine(self.weights, threads)
-        out = self.spec.output
-        rasters = (self.spec.inputs.view, self.spec.inputs.patch)
-        shapes: dict[str, Shape] = {r.name: (1, r.channels, r.height, r.width) for r in rasters}
-        if out.yaw_input:
-            shapes[out.yaw_input] = (out.yaw_bins,)
-        agree('inputs', engine.inputs, shapes)
-        agree('outputs', engine.outputs, {out.name: (1, out.yaw_bins, out.height, out.width)})
-        return engine
+        graph, out, batch = self.graph(), self.spec.output, leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes))
+        agree('outputs', cpu.outputs, {out.name: (batch, out.yaw_bins, out.height, out.width)})
+        if settings is None:
+            return cpu
+        if settings.engine == 'torch':
+            from geoloc_core.runtime.torch_engine import TorchEngine
+
+            return TorchEngine(
+                settings.torch_weights, cpu.inputs, out.name, out.yaw_input, threads
+            )
+        return open_engine(graph, cpu, settings)
 
     def require_fit(self, camera: AbstractCamera | None = None, map_gsd: float = 0.0) -> None:
-        """Refuses a camera or a map that the model was not made for.
+        """Refuses a camera or a map that the model was not made for, and a model for batches.
 
         Args:
             camera: Of the robot; None leaves it unchecked.
@@ -63,7 +89,12 @@ class ModelBundle:
         Raises:
             BundleError: Says what does not fit.
         """
-        spec = self.spec.inputs
+        spec, batch = self.spec.inputs, leading(self.spec.export)
+        if batch != 1:
+            raise BundleError(
+                f'{self.folder}: the model takes {batch} frames at a time, a robot has one: '
+                'export it with --batch 1'
+            )
         if camera is not None:
             kind = camera_kind(camera)
             if kind not in spec.camera_kinds:
@@ -81,46 +112,15 @@ class ModelBundle:
 def load_bundle(folder: str | Path) -> ModelBundle:
     """Reads and verifies a bundle.
 
+    Args:
+        folder: Or its one file.
+
     Raises:
-        BundleError: A file is missing, too large, damaged or not what the specification says.
+        BundleError: A part is missing, too large, damaged or not what the specification says.
     """
     folder = Path(folder)
-    text = read_part(folder / SPEC, MAX_SPEC_BYTES)
-    try:
-        spec = ModelSpec.from_json(text.decode('utf-8'))
-    except (BundleError, UnicodeDecodeError) as error:
-        raise BundleError(f'{folder / SPEC}: {error}') from error
-    weights = read_part(folder / WEIGHTS, MAX_WEIGHTS_BYTES)
-    digest = hashlib.sha256(weights).hexdigest()
-    if digest != spec.sha256:
-        raise BundleError(
-            f'{folder / WEIGHTS} has sha256 {digest}, but {SPEC} says {spec.sha256}: the file is '
-            'damaged or belongs to another bundle; copy the bundle again'
-        )
-    return ModelBundle(folder, spec, weights)
-
-
-def read_part(path: Path, limit: int, spec: str = SPEC) -> bytes:
-    """Content of one file of a bundle.
-
-    Args:
-        path: Of the file.
-        limit: Bytes at most.
-        spec: Name of the specification that such bundles have.
-
-    Raises:
-        BundleError: It cannot be read, or is larger.
-    """
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise BundleError(f'{path} has {size} bytes, more than the {limit} allowed')
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f'{path} cannot be read: {error.strerror}; a bundle is a folder with {WEIGHTS} and '
-            f'{spec}'
-        ) from error
+    spec, weights = read_verified(folder, SPEC, ModelSpec.from_json)
+    return ModelBundle(folder, spec, weights, read_sample(folder))
 
 
 def agree(

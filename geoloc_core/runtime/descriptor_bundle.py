@@ -3,23 +3,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.descriptor_spec import DescriptorSpec, network_input
-from geoloc_core.errors import BundleError, InputError, MapError
+from geoloc_core.errors import InputError, MapError
+from geoloc_core.export_record import leading
 from geoloc_core.features.base import (
     AbstractGlobalDescriptor,
     Floats,
     LocalFeatures,
     require_rgb,
 )
-from geoloc_core.runtime.bundle import agree, MAX_SPEC_BYTES, MAX_WEIGHTS_BYTES, read_part, WEIGHTS
-from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.runtime.bundle import agree
+from geoloc_core.runtime.bundle_files import read_verified
+from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.parity_sample import read_sample
 
 SPEC = 'descriptor.json'
 KIND = 'network'
@@ -31,26 +35,42 @@ class DescriptorBundle:
     """Verified weights of a descriptor network and what they are.
 
     Attributes:
-        folder: Where they were read.
+        folder: Where they were read: a folder, or one file.
         spec: What they expect and return.
         weights: Content of model.onnx, whose sha256 is the specification's.
+        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
     """
 
     folder: Path
     spec: DescriptorSpec
     weights: bytes
+    sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        view, batch = self.spec.view, leading(self.spec.export)
+        shapes: dict[str, Shape] = {view.name: (batch, 3, view.height, view.width)}
+        precision = precision_of(self.spec.export)
+        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
         """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
         """
-        engine = OnnxEngine(self.weights, threads)
-        view = self.spec.view
-        agree('inputs', engine.inputs, {view.name: (1, 3, view.height, view.width)}, SPEC)
-        agree('outputs', engine.outputs, {self.spec.output: (1, self.spec.size)}, SPEC)
-        return engine
+        graph, batch = self.graph(), leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
+        agree('outputs', cpu.outputs, {self.spec.output: (batch, self.spec.size)}, SPEC)
+        return cpu if settings is None else open_engine(graph, cpu, settings)
 
 
 class NetworkDescriptor(AbstractGlobalDescriptor):
@@ -58,15 +78,26 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
 
     kind = KIND
 
-    def __init__(self, bundle: DescriptorBundle, threads: int = 2) -> None:
+    def __init__(
+        self,
+        bundle: DescriptorBundle,
+        threads: int = 2,
+        settings: EngineSettings | None = None,
+    ) -> None:
         """Opens the network.
+
+        Args:
+            bundle: Verified weights.
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses it.
+            EngineError: The engine asked for is not here.
         """
         self.spec = bundle.spec
         self.size = bundle.spec.size
-        self._engine = bundle.open_engine(threads)
+        self.engine = bundle.open_engine(threads, settings)
 
     def describe(self, image: NDArray[np.uint8] | None, local: LocalFeatures) -> Floats:
         """See `AbstractGlobalDescriptor`; the local features play no part.
@@ -81,7 +112,7 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
             )
         require_rgb(image)
         view = self.spec.view
-        said = self._engine.run({view.name: network_input(image, view)})
+        said = self.engine.run({view.name: network_input(image, view)})
         return np.asarray(said[self.spec.output][0], np.float32)
 
     def arrays(self) -> Mapping[str, NDArray]:
@@ -110,20 +141,12 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
 def load_descriptor_bundle(folder: str | Path) -> DescriptorBundle:
     """Reads and verifies a bundle.
 
+    Args:
+        folder: Or its one file.
+
     Raises:
-        BundleError: A file is missing, too large, damaged or not what the specification says.
+        BundleError: A part is missing, too large, damaged or not what the specification says.
     """
     folder = Path(folder)
-    text = read_part(folder / SPEC, MAX_SPEC_BYTES, SPEC)
-    try:
-        spec = DescriptorSpec.from_json(text.decode('utf-8'))
-    except (BundleError, UnicodeDecodeError) as error:
-        raise BundleError(f'{folder / SPEC}: {error}') from error
-    weights = read_part(folder / WEIGHTS, MAX_WEIGHTS_BYTES, SPEC)
-    digest = hashlib.sha256(weights).hexdigest()
-    if digest != spec.sha256:
-        raise BundleError(
-            f'{folder / WEIGHTS} has sha256 {digest}, but {SPEC} says {spec.sha256}: the file is '
-            'damaged or belongs to another bundle; copy the bundle again'
-        )
-    return DescriptorBundle(folder, spec, weights)
+    spec, weights = read_verified(folder, SPEC, DescriptorSpec.from_json)
+    return DescriptorBundle(folder, spec, weights, read_sample(folder))

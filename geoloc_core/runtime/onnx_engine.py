@@ -1,27 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs ONNX weights on the CPU with onnxruntime (optional: pip install geoloc[onnx])."""
+"""Runs ONNX weights with onnxruntime (optional: pip install geoloc[onnx])."""
 
 from collections.abc import Mapping
 
 from numpy.typing import NDArray
 
-from geoloc_core.errors import BundleError
+from geoloc_core.errors import BundleError, EngineError
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+
+CPU = 'CPUExecutionProvider'
+# Providers for a GPU, the quickest first, and what people call them.
+GPU_PROVIDERS = {'TensorrtExecutionProvider': 'TensorRT', 'CUDAExecutionProvider': 'CUDA'}
 
 
 class OnnxEngine(AbstractEngine):
-    """onnxruntime on the CPU."""
+    """onnxruntime, on the CPU unless told otherwise."""
 
-    def __init__(self, model: bytes, threads: int = 2) -> None:
+    def __init__(self, model: bytes, threads: int = 2, provider: str = CPU) -> None:
         """Loads a network.
 
         Args:
             model: Content of the .onnx file. Bytes, not a path: what was verified is what runs,
                 and a graph cannot pull in files beside it.
             threads: Of one inference.
+            provider: `CPU`, or one of `GPU_PROVIDERS`.
 
         Raises:
             BundleError: onnxruntime is not installed, or refuses the graph.
+            EngineError: The provider does not come up.
         """
         try:
             import onnxruntime
@@ -33,17 +39,20 @@ class OnnxEngine(AbstractEngine):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        self._provider = provider
+        providers = [provider] if provider == CPU else [provider, CPU]
         try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=['CPUExecutionProvider']
-            )
+            self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         except Exception as error:  # onnxruntime has no common base for its errors
-            raise BundleError(f'onnxruntime refuses the model: {error}') from error
+            raise self._error(f'onnxruntime refuses the model: {error}') from error
+        # Of a provider that does not come up it says nothing, and takes the next.
+        if self._session.get_providers()[0] != provider:
+            raise EngineError(f'onnxruntime could not start its {provider}')
 
     @property
     def name(self) -> str:
         """See `AbstractEngine`."""
-        return 'onnxruntime CPU'
+        return f'onnxruntime {GPU_PROVIDERS.get(self._provider, "CPU")}'
 
     @property
     def inputs(self) -> Mapping[str, Shape]:
@@ -61,7 +70,21 @@ class OnnxEngine(AbstractEngine):
         try:
             return dict(zip(names, self._session.run(names, dict(arrays)), strict=True))
         except Exception as error:  # onnxruntime has no common base for its errors
-            raise BundleError(f'the model does not take these inputs: {error}') from error
+            raise self._error(f'the model does not take these inputs: {error}') from error
+
+    def _error(self, text: str) -> BundleError | EngineError:
+        """On the CPU it is the model's fault; on a GPU another engine may do better."""
+        return BundleError(text) if self._provider == CPU else EngineError(text)
+
+
+def available_providers() -> tuple[str, ...]:
+    """Of `GPU_PROVIDERS`, those that the installed onnxruntime was built with."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return ()
+    built = onnxruntime.get_available_providers()
+    return tuple(name for name in GPU_PROVIDERS if name in built)
 
 
 def _shape(shape: list) -> Shape:

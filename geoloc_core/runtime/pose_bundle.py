@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles of pose networks: a folder with `model.onnx` and `pose.json`, verified before use."""
+"""Bundles of pose networks: `model.onnx` and `pose.json`, verified before use."""
 
 from dataclasses import dataclass
-import hashlib
 from pathlib import Path
 
-from geoloc_core.errors import BundleError
+from geoloc_core.export_record import leading
 from geoloc_core.pose_spec import PoseModelSpec
-from geoloc_core.runtime.bundle import agree, MAX_SPEC_BYTES, MAX_WEIGHTS_BYTES, read_part, WEIGHTS
+from geoloc_core.runtime.bundle import agree
+from geoloc_core.runtime.bundle_files import parts_of, read_verified
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
+from geoloc_core.runtime.graph import Graph, precision_of
 from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.parity_sample import read_sample
 
 SPEC = 'pose.json'
 
@@ -19,61 +22,68 @@ class PoseBundle:
     """Verified weights of a pose network and what they are.
 
     Attributes:
-        folder: Where they were read.
+        folder: Where they were read: a folder, or one file.
         spec: What they expect and return.
         weights: Content of model.onnx, whose sha256 is the specification's.
+        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
     """
 
     folder: Path
     spec: PoseModelSpec
     weights: bytes
+    sample: bytes = b''
 
-    def open_engine(self, threads: int = 2) -> AbstractEngine:
+    def graph(self) -> Graph:
+        """The network, for engines."""
+        inputs, batch = self.spec.inputs, leading(self.spec.export)
+        sides = (inputs.colour.height, inputs.colour.width)
+        shapes: dict[str, Shape] = {
+            inputs.colour.name: (batch, inputs.colour.channels, *sides),
+            inputs.depth.name: (batch, 2, *sides),
+            inputs.present: (batch, 2),
+        }
+        precision = precision_of(self.spec.export)
+        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
+
+    def open_engine(
+        self, threads: int = 2, settings: EngineSettings | None = None
+    ) -> AbstractEngine:
         """Loads the weights into an engine that agrees with the specification.
+
+        Args:
+            threads: Of one inference on the CPU.
+            settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses them, or their inputs and outputs are others.
+            EngineError: The engine asked for is not here.
         """
-        engine = OnnxEngine(self.weights, threads)
-        inputs, output = self.spec.inputs, self.spec.output
-        sides = (inputs.colour.height, inputs.colour.width)
-        wanted: dict[str, Shape] = {
-            inputs.colour.name: (1, inputs.colour.channels, *sides),
-            inputs.depth.name: (1, 2, *sides),
-            inputs.present: (1, 2),
-        }
-        agree('inputs', engine.inputs, wanted, SPEC)
+        graph, output, batch = self.graph(), self.spec.output, leading(self.spec.export)
+        cpu = OnnxEngine(self.weights, threads)
+        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
         answers: dict[str, Shape] = {
-            output.position: (1, 3),
-            output.rotation: (1, 3, 3),
-            output.cov: (1, 6, 6),
+            output.position: (batch, 3),
+            output.rotation: (batch, 3, 3),
+            output.cov: (batch, 6, 6),
         }
-        agree('outputs', engine.outputs, answers, SPEC)
-        return engine
+        agree('outputs', cpu.outputs, answers, SPEC)
+        return cpu if settings is None else open_engine(graph, cpu, settings)
 
 
 def is_pose_bundle(folder: str | Path) -> bool:
-    """Whether a folder holds a bundle of a pose network rather than of a cross-view one."""
-    return (Path(folder) / SPEC).is_file()
+    """Whether a folder (or one file) is a bundle of a pose network, not of a cross-view one."""
+    return SPEC in parts_of(Path(folder))
 
 
 def load_pose_bundle(folder: str | Path) -> PoseBundle:
     """Reads and verifies a bundle.
 
+    Args:
+        folder: Or its one file.
+
     Raises:
-        BundleError: A file is missing, too large, damaged or not what the specification says.
+        BundleError: A part is missing, too large, damaged or not what the specification says.
     """
     folder = Path(folder)
-    text = read_part(folder / SPEC, MAX_SPEC_BYTES, SPEC)
-    try:
-        spec = PoseModelSpec.from_json(text.decode('utf-8'))
-    except (BundleError, UnicodeDecodeError) as error:
-        raise BundleError(f'{folder / SPEC}: {error}') from error
-    weights = read_part(folder / WEIGHTS, MAX_WEIGHTS_BYTES, SPEC)
-    digest = hashlib.sha256(weights).hexdigest()
-    if digest != spec.sha256:
-        raise BundleError(
-            f'{folder / WEIGHTS} has sha256 {digest}, but {SPEC} says {spec.sha256}: the file is '
-            'damaged or belongs to another bundle; copy the bundle again'
-        )
-    return PoseBundle(folder, spec, weights)
+    spec, weights = read_verified(folder, SPEC, PoseModelSpec.from_json)
+    return PoseBundle(folder, spec, weights, read_sample(folder))

@@ -14,7 +14,7 @@ from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.simulation.city import City, make_city
 from geoloc_core.simulation.ground import paint_ground
-from geoloc_core.simulation.mesh import build_mesh
+from geoloc_core.simulation.mesh import build_mesh, Interior
 from geoloc_core.simulation.render.appearance import Appearance, Light
 from geoloc_core.simulation.render.facades import Facades
 from geoloc_core.simulation.render.ground import Ground
@@ -38,6 +38,7 @@ class World:
         ground: What the ground looks like.
         facades: What walls look like.
         attribution: Who must be named where it is shown; '' for a made-up city.
+        interiors: What is inside of buildings with open doors.
     """
 
     seed: int
@@ -46,10 +47,12 @@ class World:
     ground: Ground
     facades: Facades
     attribution: str = ''
+    interiors: tuple[Interior, ...] = ()
 
     def scene(self, appearance: Appearance | Light | None = None) -> Scene:
         """The city as the ground camera meets it."""
-        return Scene(build_mesh(self.city, self.seed), self.ground, self.facades, appearance)
+        mesh = build_mesh(self.city, self.seed, interiors=self.interiors)
+        return Scene(mesh, self.ground, self.facades, appearance)
 
     def aerial_scene(self, *, moved_cars: bool = True) -> Scene:
         """The city on the day of the flight: other light and, by default, other cars."""

@@ -10,6 +10,7 @@ from geoloc_core.estimation import volume as volumes
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.sources.matcher import AbstractMatcher, Attitude
 from geoloc_core.types import (
     AerialPatch,
@@ -51,6 +52,11 @@ class CrossViewSource:
         """Plugs a matcher in."""
         self.matcher = matcher
         self.config = config or CrossViewConfig()
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs the matcher's networks, for diagnostics."""
+        return self.matcher.engines
 
     def measure(
         self,

@@ -2,7 +2,8 @@
 """A place map and the aerial map together: from the street into the hall and out again.
 
 Where the place can be seen it is asked first: it knows all six degrees of freedom to centimetres.
-Where it refuses, or is far away, the aerial map is asked, if there is one.
+Where it refuses, or is far away, the aerial map is asked, if there is one: but not by a robot that
+stands in the place and knows itself well, for what is over it may be a roof.
 """
 
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.sources.cross_view import CrossViewSource
 from geoloc_core.sources.rgbd.source import RgbdSource
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
@@ -24,9 +26,14 @@ class JoinedConfig:
     Attributes:
         reach_m: A robot farther than this from every keyframe of the place, three deviations of
             its position aside, does not look for it.
+        among_m: A robot nearer than this to a keyframe stands in the place.
+        sure_m: There it goes on by odometry where the place refuses, while its position is known
+            to this; only a robot that knows less asks the aerial map, which may show the roof.
     """
 
     reach_m: float = 15.0
+    among_m: float = 1.5
+    sure_m: float = 0.3
 
 
 class JoinedSource:
@@ -52,6 +59,12 @@ class JoinedSource:
         self.config = config or JoinedConfig()
         self._keyframes: Array = place.localizer.place.poses[:, :3, 3]
 
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs the networks of both, for diagnostics."""
+        aerial = () if self.aerial is None else self.aerial.engines
+        return (*self.place.engines, *aerial)
+
     def measure(
         self,
         view: GroundView,
@@ -74,12 +87,16 @@ class JoinedSource:
         Raises:
             MapError: The aerial map's files turn out to be damaged.
         """
-        away_m = self._away_m(prior, frame)
+        nearest_m, std_m = self._nearest(prior, frame)
+        away_m = max(0.0, nearest_m - 3.0 * std_m)
         aerial_ready = prior is not None and frame is not None and map_source is not None
         if self.aerial is None or not aerial_ready or away_m <= self.config.reach_m:
             measured = self.place.measure(view, prior, frame, map_source)
             if measured.status is Status.OK or self.aerial is None or not aerial_ready:
                 return measured
+            if nearest_m < self.config.among_m and std_m < self.config.sure_m:
+                note = f'aerial map not asked: in the place, position known to {std_m:.2f} m'
+                return replace(measured, reasons=(*measured.reasons, note))
             why = tuple(f'place: {reason}' for reason in measured.reasons)
         else:
             why = (f'place: {away_m:.0f} m away',)
@@ -88,14 +105,17 @@ class JoinedSource:
         found = self.aerial.measure(view, prior, frame, map_source)
         return replace(found, reasons=(*found.reasons, *why))
 
-    def _away_m(self, prior: PosePrior | None, frame: EnuFrame | None) -> float:
-        """Distance from the believed position to the nearest keyframe, m; 0 if not known."""
+    def _nearest(self, prior: PosePrior | None, frame: EnuFrame | None) -> tuple[float, float]:
+        """From the believed position to the nearest keyframe, and its deviation, m.
+
+        Infinitely unsure of being there if nothing is believed.
+        """
         if prior is None:
-            return 0.0
+            return 0.0, float('inf')
         T_place_map = se3.inverse(self.place.T_map_place(frame))
         position = se3.transform(T_place_map, prior.T_map_base[:3, 3])
         apart = self._keyframes - position
         if self.place.localizer.place.z_up:
             apart = apart[:, :2]  # heights are badly known outside
         std = float(np.sqrt(np.linalg.eigvalsh(np.asarray(prior.cov)[:2, :2])[-1]))
-        return max(0.0, float(np.linalg.norm(apart, axis=1).min()) - 3.0 * std)
+        return float(np.linalg.norm(apart, axis=1).min()), std

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.types import AerialPatch, Array, GroundView, PosePrior, Status
 
 
@@ -127,6 +128,11 @@ class MatchResult:
 
 class AbstractMatcher(ABC):
     """Compares one view with one piece of map."""
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """What runs its networks, for diagnostics."""
+        return ()
 
     @abstractmethod
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:

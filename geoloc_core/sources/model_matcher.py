@@ -15,6 +15,7 @@ from geoloc_core.geometry.grid import Grid
 from geoloc_core.preprocess import normalised, patch_frame, Preprocessor
 from geoloc_core.runtime.bundle import ModelBundle
 from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.runtime.engine_choice import EngineSettings
 from geoloc_core.sources.matcher import (
     AbstractMatcher,
     Attitude,
@@ -41,6 +42,7 @@ class ModelMatcher(AbstractMatcher):
         min_ground_m2: float = 15.0,
         threads: int = 2,
         limits: SearchLimits | None = None,
+        engine: EngineSettings | None = None,
     ) -> None:
         """Opens the bundle's engine.
 
@@ -50,16 +52,23 @@ class ModelMatcher(AbstractMatcher):
             min_ground_m2: Bird's-eye views that show less ground are refused.
             threads: Of one inference.
             limits: How far around the prior to look in yaw, if the network lets one choose.
+            engine: What to run it with; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The weights do not do what their specification says.
+            EngineError: The engine asked for is not here.
         """
         self.bundle = bundle
-        self._engine: AbstractEngine = bundle.open_engine(threads)
+        self._engine: AbstractEngine = bundle.open_engine(threads, engine)
         self._preprocessor = Preprocessor(bundle.spec.inputs, base_height_m)
         self._min_ground_m2 = min_ground_m2
         self._limits = limits or SearchLimits()
         self._checked: AbstractCamera | None = None
+
+    @property
+    def engines(self) -> tuple[AbstractEngine, ...]:
+        """See `AbstractMatcher`."""
+        return (self._engine,)
 
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:
         """The patch the network was made for, around the prior."""
@@ -89,9 +98,11 @@ class ModelMatcher(AbstractMatcher):
         if area < self._min_ground_m2:
             reason = f'{area:.1f} m^2 of ground < {self._min_ground_m2:.1f}'
             return MatchResult(Status.NO_GROUND, (reason,))
+        seen = time.perf_counter()
         frame = patch_frame(spec, (*patch.grid.center_xy, yaw))
         aerial, known = self._preprocessor.patch(patch, frame)
-        offsets = yaw_bins(out, self._half_yaw(prior))
+        cut = time.perf_counter()
+        offsets = yaw_bins(out, self._half_yaw(prior), self._yaws_at_once())
         arrays = {
             spec.view.name: normalised(image, mask, spec.view),
             spec.patch.name: normalised(aerial, known, spec.patch),
@@ -110,12 +121,22 @@ class ModelMatcher(AbstractMatcher):
         done = time.perf_counter()
         return MatchResult(
             Status.OK,
-            (),
+            self._engine.news(),
             scores,
             Grid(patch.grid.center_xy, out.gsd, scores.shape[2], scores.shape[1]),
             offsets + frame.prior_yaw,
-            timings_ms={'view_ms': 1e3 * (ready - start), 'engine_ms': 1e3 * (done - ready)},
+            timings_ms={
+                'view_ms': 1e3 * (seen - start),
+                'cut_ms': 1e3 * (cut - seen),
+                'normalise_ms': 1e3 * (ready - cut),
+                'engine_ms': 1e3 * (done - ready),
+            },
         )
+
+    def _yaws_at_once(self) -> int:
+        """How many yaws the engine takes, 0 for any number: engines on a GPU have fixed sizes."""
+        name = self.bundle.spec.output.yaw_input
+        return max(self._engine.inputs[name][0], 0) if name else 0
 
     def _half_yaw(self, prior: PosePrior) -> float:
         """Half width of the yaws worth asking for, rad."""
@@ -125,18 +146,20 @@ class ModelMatcher(AbstractMatcher):
         return search_window(prior, self._limits).half_yaw
 
 
-def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi) -> Array:
+def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi, at_once: int = 0) -> Array:
     """Offsets (K,) rad of the output's bins from the prior's yaw (or from east).
 
     Args:
         spec: Of the output.
         half_yaw: How far around the prior is worth looking, rad; only networks that take their
             bins as an input listen to it. They are asked for as few as give fine steps.
+        at_once: As many bins the engine takes, no more and no less; 0 for any number.
     """
     half, count = math.radians(spec.yaw_half_range_deg), spec.yaw_bins
     if spec.yaw_input and half_yaw < half:
         half = half_yaw
-        count = min(max(2 * math.ceil(half / _FINE_YAW) + 1, _LEAST_YAWS), spec.yaw_bins)
+        few = min(max(2 * math.ceil(half / _FINE_YAW) + 1, _LEAST_YAWS), spec.yaw_bins)
+        count = at_once or few
     if half >= math.pi:
         return np.asarray(-np.pi + 2 * np.pi * np.arange(count) / count)
     return np.linspace(-half, half, count)

@@ -14,6 +14,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.estimation.covariance import bounded, is_usable, planar_block
 from geoloc_core.geometry import se3
 from geoloc_core.pose_input import ideal_view, network_arrays
+from geoloc_core.runtime.engine_choice import EngineSettings
 from geoloc_core.runtime.pose_bundle import PoseBundle
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
@@ -41,6 +42,7 @@ class PoseRegressor:
     Attributes:
         bundle: What it runs.
         config: Its settings.
+        engine: What runs it.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class PoseRegressor:
         config: PoseRegressorConfig | None = None,
         place: str | None = None,
         T_map_place: Array | None = None,
+        engine: EngineSettings | None = None,
     ) -> None:
         """Loads the weights.
 
@@ -57,9 +60,11 @@ class PoseRegressor:
             config: Settings; None for the defaults.
             place: Name of the place that the robot is in; None takes the network's word.
             T_map_place: (4, 4) frame of the place -> map frame; None where they are the same.
+            engine: What to run it with; None for onnxruntime on the CPU.
 
         Raises:
             BundleError: The engine refuses the weights.
+            EngineError: The engine asked for is not here.
             ConfigError: The network learned another place.
         """
         if place is not None and place != bundle.spec.place:
@@ -69,7 +74,7 @@ class PoseRegressor:
             )
         self.bundle = bundle
         self.config = config or PoseRegressorConfig()
-        self._engine = bundle.open_engine(self.config.threads)
+        self.engine = bundle.open_engine(self.config.threads, engine)
         self._T_map_place = np.eye(4) if T_map_place is None else np.asarray(T_map_place)
 
     def localize(self, view: GroundView, prior: PosePrior | None = None) -> PoseMeasurement:
@@ -93,7 +98,7 @@ class PoseRegressor:
                 (f'the network needs {" or ".join(inputs.uses)}: this frame has none',),
             )
         prepared = time.perf_counter()
-        answer = self._engine.run(network_arrays(ideal, inputs))
+        answer = self.engine.run(network_arrays(ideal, inputs))
         done = time.perf_counter()
         timings = {'prepare': 1e3 * (prepared - start), 'network': 1e3 * (done - prepared)}
         position = answer[output.position][0].astype(np.float64) + inputs.center_m
@@ -109,7 +114,8 @@ class PoseRegressor:
         )
         T_map_base = self._T_map_place @ T_place_ideal @ T_ideal_base
         cov = self._cov_of_base(cov, T_place_ideal, T_ideal_base)
-        reasons = tuple(f'without {name}' for name in inputs.uses if not present[name])
+        missing = tuple(f'without {name}' for name in inputs.uses if not present[name])
+        reasons = (*missing, *self.engine.news())
         std = float(np.sqrt(np.trace(cov[:3, :3])))
         if std > self.config.max_std_m:
             return PoseMeasurement(

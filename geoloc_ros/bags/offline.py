@@ -148,6 +148,9 @@ def run_offline(
         BagError: The bag lacks a camera, or is damaged.
     """
     options = options or OfflineOptions()
+    # An engine that changes over somewhere on the way would make every run another one.
+    for engine in localizer.engines:
+        engine.wait_ready()
     feed = _Feed(reader, localizer, params, options)
     delays = {}
     if feed.maker is not None:

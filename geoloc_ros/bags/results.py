@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 COLUMNS = (
     *('stamp_ns', 'status', 'reasons', 'x', 'y', 'yaw', 'std_x', 'std_y', 'std_yaw'),
     *('cov_xx', 'cov_xy', 'cov_yy', 'truth_x', 'truth_y', 'truth_yaw', 'error_m', 'lateral_m'),
-    *('longitudinal_m', 'yaw_error_deg', 'latency_ms', 'meas_x', 'meas_y', 'meas_yaw'),
+    *('longitudinal_m', 'yaw_error_deg', 'latency_ms', 'meas_x', 'meas_y', 'meas_yaw', 'source'),
 )
 MAP_MARGIN_M = 30.0
 MAP_MAX_PX = 3000

@@ -36,6 +36,7 @@ class FrameRecord:
         timings_ms: Stage -> duration.
         T_map_base: (4, 4) of the estimate at the stamp, or None.
         cov_pose: (6, 6) of it, or None.
+        source: What measured: 'aerial', 'place', or '' if nothing did or it is not known.
     """
 
     stamp_ns: int
@@ -48,6 +49,7 @@ class FrameRecord:
     timings_ms: dict[str, float] = field(default_factory=dict)
     T_map_base: Array | None = None
     cov_pose: Array | None = None
+    source: str = ''
 
     @staticmethod
     def of(estimate: PoseEstimate, latency_ms: float = float('nan')) -> 'FrameRecord':
@@ -73,7 +75,16 @@ class FrameRecord:
             dict(measurement.timings_ms) if measurement is not None else {},
             estimate.T_map_base if pose is not None else None,
             estimate.cov if pose is not None else None,
+            _source(estimate),
         )
+
+
+def _source(estimate: PoseEstimate) -> str:
+    """What measured a view: the aerial map speaks of the plane only, a place of all six axes."""
+    measurement = estimate.measurement
+    if measurement is None or measurement.status is not Status.OK:
+        return ''
+    return 'aerial' if measurement.likelihood_mean is not None else 'place'
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.evaluation import camera_poses, consistency, metrics
+from geoloc_core.evaluation import camera_poses, consistency, continuity, metrics
 from geoloc_core.evaluation.trajectory import rpe, Trajectory
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
@@ -190,6 +190,8 @@ def score(run: RunRecord, inputs: RunInputs, *, name: str = '') -> Score:
     figures = _account(frames, inputs, run)
     figures.update(consistency.consistency_summary(error_xy, yaw_error, covs))
     figures.update(_flagging(frames, error_xy, covs))
+    figures['continuity'] = continuity.continuity_figures(corrections_of(frames, inputs))
+    figures['measured_by'] = dict(Counter(f.source for f in frames if f.source))
     if truth is not None:
         figures['distance_m'] = truth.length_m
         if run.parameters.get('place_map'):
@@ -205,6 +207,16 @@ def score(run: RunRecord, inputs: RunInputs, *, name: str = '') -> Score:
         **run.details,
     }
     return Score(_plain(figures), rows, trajectories)
+
+
+def corrections_of(frames: list[FrameRecord], inputs: RunInputs) -> continuity.Corrections:
+    """By what the estimate moved from each frame to the next beyond odometry."""
+    nowhere = np.full((4, 4), np.nan)
+    estimates = [f.T_map_base if f.T_map_base is not None else nowhere for f in frames]
+    odom, known = inputs.odometry.at([f.stamp_ns for f in frames])
+    return continuity.corrections(
+        np.array(estimates).reshape(-1, 4, 4), np.where(known[:, None, None], odom, np.nan)
+    )
 
 
 def _all_frames(run: RunRecord, inputs: RunInputs) -> list[FrameRecord]:
@@ -342,6 +354,7 @@ def _row(
         'status': frame.status,
         'reasons': '; '.join(frame.reasons),
         'latency_ms': frame.latency_ms,
+        'source': frame.source,
     }
     if frame.pose is not None:
         row.update(zip(('x', 'y', 'yaw'), frame.pose, strict=True))

@@ -132,6 +132,12 @@ def print_summary(metrics: dict[str, Any]) -> None:
     pose = metrics.get('pose')
     if pose is not None:
         print(_whole_pose_text(pose))
+    by = metrics.get('measured_by')
+    if by and 'place' in by:
+        print('measured by: ' + ', '.join(f'{k} {v}' for k, v in sorted(by.items())))
+    step = (metrics.get('continuity') or {}).get('step_m_max')
+    if step is not None:
+        print(f'largest step of the pose beyond odometry: {step:.2f} m')
     counts = ', '.join(f'{k} {v}' for k, v in sorted(metrics['frames_by_status'].items()))
     print(
         f'{metrics["frames"]} frames: {metrics["localized"]} localized, '

@@ -139,7 +139,7 @@ def _register_build(commands) -> None:
         '--features',
         default='sift',
         metavar='KIND',
-        help='sift (default), or xfeat, which needs torch here and on the robot',
+        help='sift (default), or xfeat, matched by LighterGlue: needs torch here and on the robot',
     )
     features.add_argument('--max-features', type=int, metavar='N', help='in a keyframe, at most')
     features.add_argument(
@@ -276,6 +276,7 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_merge(args: argparse.Namespace) -> int:
     """Joins maps."""
+    from geoloc_core.features.registry import open_matcher
     from geoloc_core.maps.place.file import load_place, save_place
     from geoloc_core.maps.place.merging import merge_places
 
@@ -283,7 +284,15 @@ def run_merge(args: argparse.Namespace) -> int:
         if path.resolve() == args.output.resolve():
             raise ConfigError(f'--output {args.output} is one of the maps to merge: name another')
     places = [load_place(path) for path in args.maps]
-    place = merge_places(places, args.name, same_frame=args.same_frame, align=args.align)
+    matcher = None
+    if args.align:
+        try:
+            matcher = open_matcher(places[0].features)
+        except ConfigError as error:
+            print(f'note: {error}; nearest descriptors are taken')
+    place = merge_places(
+        places, args.name, same_frame=args.same_frame, align=args.align, matcher=matcher
+    )
     size = save_place(place, args.output)
     print(f'{args.output}: {len(place.keyframes)} keyframes, {size / 1e6:.1f} MB')
     return _report(place)

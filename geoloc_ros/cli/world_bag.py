@@ -17,6 +17,8 @@ _EXAMPLES = """examples:
       a delivery robot on the pavements, with a stereo depth camera
   geoloc world bag --out out/town --osm town.geojson --camera panorama
       a real place, from OpenStreetMap
+  geoloc world bag --out out/hall --into-hall
+      along a street, through a door into a hall, and out again; a survey to map the hall with
 
 and then, with what it wrote:
   geoloc bag info out/drive/drive
@@ -25,6 +27,8 @@ and then, with what it wrote:
 In the folder: drive/ (the bag), map.tif (the aerial picture), params.yaml (the node's parameters
 for this robot), drive.json (what was drawn: the day, the map's registration error, the camera's
 tilt, satellites heard). The same options give the same bytes on any number of processors.
+With --into-hall also survey/, a bag recorded in the hall, of which `geoloc place build` makes its
+map.
 """
 
 
@@ -44,13 +48,23 @@ def register(commands) -> None:
         '--seed', type=int, default=0, help='of the city, the route, the day and every error (0)'
     )
     parser.add_argument(
-        '--duration', type=float, default=60.0, metavar='S', help='of the drive, s (60)'
+        '--duration',
+        type=float,
+        metavar='S',
+        help='of the drive, s (60); with --into-hall of its part before the hall, as far as the '
+        'street goes (45)',
     )
     parser.add_argument(
         '--robot',
-        default='car',
         choices=('car', 'delivery', 'pedestrian'),
-        help='a car in the lanes, a delivery robot or somebody on foot on the pavements (car)',
+        help='a car in the lanes, a delivery robot or somebody on foot on the pavements (car; '
+        'delivery with --into-hall)',
+    )
+    parser.add_argument(
+        '--into-hall',
+        action='store_true',
+        help='build a hall at a street, drive into it and out again, with depth; satellites are '
+        'weak at its walls and silent in it',
     )
     parser.add_argument(
         '--camera',
@@ -80,7 +94,8 @@ def register(commands) -> None:
         '--sensors',
         choices=('none', 'easy', 'hard'),
         help='faults of GNSS, wheels and IMU: none (noise, scale, drift), easy or hard '
-        '(reflections, lost satellites, slip); as the conditions if not given',
+        '(reflections, lost satellites, slip); as the conditions if not given, and easy with '
+        '--into-hall',
     )
     parser.add_argument(
         '--outage',
@@ -105,30 +120,41 @@ def _bag(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from geoloc_ros.demo import write_params
-    from geoloc_ros.demo_drive import write_drive
+    from geoloc_ros.demo_drive import HALL_PARAMETERS, write_drive, write_recording
 
     print('building the city ...', flush=True)
-    drive = _drive(args)
+    drive, survey = _drives(args)
     count = len(drive.frame_times())
-    with tqdm(total=count, desc='rendering', unit='picture', disable=None) as bar:
+    encoding = args.depth or '16UC1'
+    total = count + (len(survey.frame_times()) if survey is not None else 0)
+    with tqdm(total=total, desc='rendering', unit='picture', disable=None) as bar:
         bag_path, map_path = write_drive(
             args.out,
             drive,
             map_gsd=args.map_gsd,
             storage=args.storage,
-            depth_encoding=args.depth or '16UC1',
+            depth_encoding=encoding,
             workers=args.workers,
             progress=bar.update,
         )
+        if survey is not None:
+            write_recording(
+                args.out / 'survey', survey, args.storage, encoding, args.workers, bar.update
+            )
     params = args.out / 'params.yaml'
-    write_params(params, drive, map_path)
+    write_params(params, drive, map_path, HALL_PARAMETERS if survey is not None else None)
     record = drive.gnss_record
     size = sum(file.stat().st_size for file in bag_path.iterdir())
     print(f'{bag_path}: {count} pictures, {size / 1e6:.0f} MB')
     print(f'fixes: {len(record.fixes)}, without reception: {len(record.lost_ns)}')
     if drive.world.attribution:
         print(f'attribution: {drive.world.attribution}')
-    print(f'try: geoloc evaluate {bag_path} --params {params} --out {args.out / "results"}')
+    evaluate = f'geoloc evaluate {bag_path} --params {params} --out {args.out / "results"}'
+    if survey is not None:
+        place = args.out / 'hall.place'
+        print(f'try: geoloc place build {args.out / "survey"} -o {place} --params {params}')
+        evaluate += f' --set place_map={place}'
+    print(f'try: {evaluate}')
     return 0
 
 
@@ -139,7 +165,7 @@ def _check(args: argparse.Namespace) -> None:
         ConfigError: An option has no sensible value, or the renderer is not installed.
     """
     for name in ('duration', 'rate', 'map_gsd'):
-        if not getattr(args, name) > 0:
+        if getattr(args, name) is not None and not getattr(args, name) > 0:
             option = name.replace('_', '-')
             raise ConfigError(f'--{option} is {getattr(args, name):g}: expected a positive number')
     if args.seed < 0:
@@ -148,6 +174,11 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError(f'--workers is {args.workers}: expected 1 or more')
     if args.depth and args.camera != 'pinhole':
         raise ConfigError(f'--depth goes with --camera pinhole, not with {args.camera}')
+    if args.into_hall and (args.camera != 'pinhole' or args.robot == 'car'):
+        raise ConfigError(
+            '--into-hall needs the pinhole camera, beside which depth is measured, and a robot '
+            'that goes on pavements: delivery or pedestrian'
+        )
     if args.outage and not 0 <= args.outage[0] < args.outage[1]:
         start, end = args.outage
         raise ConfigError(f'--outage {start:g} {end:g}: expected START before END, in seconds')
@@ -158,9 +189,11 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _drive(args: argparse.Namespace) -> Any:
+def _drives(args: argparse.Namespace) -> tuple[Any, Any]:
+    """The drive and, with --into-hall, the survey of the hall; else None."""
     from geoloc_core.simulation.conditions.files import parse_conditions
     from geoloc_core.simulation.robots.drive import make_drive
+    from geoloc_core.simulation.robots.hall_drive import make_hall_drives
 
     conditions = parse_conditions(args.conditions)
     if args.osm is None:
@@ -171,16 +204,31 @@ def _drive(args: argparse.Namespace) -> Any:
         from geoloc_core.simulation.footprints.world import world_from_footprints
 
         world = world_from_footprints(args.osm, args.seed)
-    level = args.sensors or (args.conditions if args.conditions in ('easy', 'hard') else 'none')
-    return make_drive(
+    usual = 'easy' if args.into_hall else 'none'
+    level = args.sensors or (args.conditions if args.conditions in ('easy', 'hard') else usual)
+    outage = tuple(args.outage) if args.outage else None
+    if args.into_hall:
+        both = make_hall_drives(
+            world,
+            seed=args.seed,
+            robot=args.robot or 'delivery',
+            rate_hz=args.rate,
+            street_s=args.duration or 45.0,
+            outage=outage,
+            conditions=conditions,
+            sensors=level,
+        )
+        return both.drive, both.survey
+    drive = make_drive(
         world,
         seed=args.seed,
-        duration=args.duration,
+        duration=args.duration or 60.0,
         camera=args.camera,
         rate_hz=args.rate,
-        outage=tuple(args.outage) if args.outage else None,
-        robot=args.robot,
+        outage=outage,
+        robot=args.robot or 'car',
         conditions=conditions,
         sensors=level,
         depth=bool(args.depth),
     )
+    return drive, None

@@ -201,3 +201,35 @@ def test_with_a_place_map_all_six_degrees_of_freedom_are_judged(inputs):
     assert pose['recall_5cm_5deg'] == pytest.approx(5 / 7)
     assert pose['recall_2cm_2deg'] == 0.0
     assert pose['translation_mean_m'] is None
+
+
+def test_steps_beyond_odometry_and_who_measured_are_told(inputs):
+    run = run_with_errors(inputs, lateral=0.3)
+    poses = run.estimates.poses.copy()
+    poses[4:, :2, 3] += (0.6, -0.8)
+    frames = tuple(
+        dataclasses.replace(f, source='aerial' if i < 3 else 'place', T_map_base=poses[i])
+        for i, f in enumerate(run.frames)
+    )
+    m = score(dataclasses.replace(run, frames=frames), inputs).metrics
+    assert m['measured_by'] == {'aerial': 3, 'place': 4}
+    assert m['continuity']['step_m_max'] == pytest.approx(1.0, abs=0.1)
+    assert m['continuity']['step_m_median'] < 0.1
+
+
+@pytest.mark.parametrize(
+    ('fields', 'source'),
+    [
+        ({'likelihood_mean': np.zeros(3), 'likelihood_cov': np.eye(3)}, 'aerial'),
+        ({'T_map_base': np.eye(4), 'cov': np.eye(6)}, 'place'),
+    ],
+)
+def test_a_record_names_the_source_of_what_was_used_only(fields, source):
+    used = PoseMeasurement(5, Status.OK, **fields)
+    estimate = PoseEstimate(5, Status.OK, (), np.eye(4), np.eye(6), measurement=used)
+    assert FrameRecord.of(estimate).source == source
+    gated = dataclasses.replace(
+        estimate, measurement=dataclasses.replace(used, status=Status.GATED)
+    )
+    assert FrameRecord.of(gated).source == ''
+    assert FrameRecord.of(dataclasses.replace(estimate, measurement=None)).source == ''

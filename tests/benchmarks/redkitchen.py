@@ -8,11 +8,17 @@ at the given pose, which asks no pose for its opinion.
 
 The colour camera is calibrated from the map frames first (`colour_calibration`).
 
-Run: python -m tests.benchmarks.redkitchen [--features xfeat] [FOLDER]
+Beside the figures: those with the other solver of perspective-n-point (`--solver` names the first
+one), those by another ground truth (`--poses`, a list as of structure from motion, which takes the
+place of the given poses in map and queries), and, with `--features xfeat --matcher nearest`, what
+the matching network is worth.
+
+Run: python -m tests.benchmarks.redkitchen [--features xfeat] [--solver poselib] [FOLDER]
 """
 
 import argparse
 from dataclasses import dataclass, replace
+import importlib.util
 import os
 from pathlib import Path
 import sys
@@ -23,6 +29,7 @@ import numpy as np
 from geoloc_core.evaluation.consistency import chi2_limit, coverage, nees
 from geoloc_core.features.registry import open_features
 from geoloc_core.formats.kinect import CALIBRATIONS, DEPTH_CAMERA
+from geoloc_core.formats.pose_list import read_pose_list, write_pose_list
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import register_depth
 from geoloc_core.maps.place.builder import build_place, BuildConfig
@@ -32,7 +39,8 @@ from geoloc_core.maps.place.selection import SelectionConfig
 from geoloc_core.maps.place.sequence import MemorySequence, PosedView
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
-from geoloc_core.sources.rgbd.retrieval import seeing
+from geoloc_core.sources.rgbd.retrieval import Overlaps
+from geoloc_core.sources.rgbd.solver import SolverConfig
 from geoloc_core.sources.rgbd.surface import MapSurfaces, view_surface
 from geoloc_core.types import GroundView, PosePrior, Status
 from tests.benchmarks import colour_calibration, results
@@ -67,6 +75,21 @@ class Frame:
             depth = register_depth(self.depth, DEPTH_CAMERA, camera, START.T_colour_depth)
         stamp = self.number * 1_000_000_000 // 30
         return GroundView(stamp, self.image, camera, T_BASE_CAMERA, depth)
+
+
+def name_of(number: int) -> str:
+    """Of a picture, as lists of poses name it: the frames are those of the first sequence."""
+    return f'seq-01/frame-{number:06d}.color.png'
+
+
+def with_poses(frames: list[Frame], path: Path) -> list[Frame]:
+    """The frames that a list of poses of the colour camera names, with its poses."""
+    listed = read_pose_list(path)
+    return [
+        replace(frame, T_world_depth=listed[name].T_world_camera @ START.T_colour_depth)
+        for frame in frames
+        if (name := name_of(frame.number)) in listed
+    ]
 
 
 def read(folder: Path, numbers=None) -> list[Frame]:
@@ -178,17 +201,17 @@ def figures_of(answers, queries) -> dict:
 def consistency(place: PlaceMap, queries, camera, poses) -> dict:
     """How the depth of queries lies on the map's at some poses (4, 4): no pose is asked."""
     surfaces, shares, distances = MapSurfaces(place), [], []
+    overlaps = Overlaps(place)
     for frame, T in zip(queries, poses, strict=True):
         if T is None:
             continue
         points, normals = view_surface(frame.view(camera).depth, camera).sample(600)
-        ids = seeing(place, T, points[::4], 20)
+        ids = overlaps.seeing(T, points[::4], 20)
         placed, turned = se3.transform(T, points), normals @ T[:3, :3].T
         nearest = np.full(len(points), np.inf)
-        for k in ids:
-            index, target, normal = surfaces.pairs(k, placed, turned, NEAR_M)
-            off = np.abs(np.einsum('ni,ni->n', placed[index] - target, normal))
-            np.minimum.at(nearest, index, off)
+        index, _, target, normal = surfaces.pairs(ids, placed, turned, NEAR_M)
+        off = np.abs(np.einsum('ni,ni->n', placed[index] - target, normal))
+        np.minimum.at(nearest, index, off)
         shares.append(np.isfinite(nearest).mean())
         distances.append(np.median(nearest[np.isfinite(nearest)]))
     return {
@@ -229,10 +252,22 @@ def belief(place: PlaceMap, frames: list[Frame], camera, with_depth: bool) -> di
     }
 
 
+def with_other_solver(place: PlaceMap, config, pnp: str, queries, camera) -> dict | str:
+    """Figures of colour alone, which all rests on the solver, with another one."""
+    if pnp == 'poselib' and importlib.util.find_spec('poselib') is None:
+        return 'poselib is not installed'
+    localizer = PlaceLocalizer(place, replace(config, solver=SolverConfig(pnp=pnp)))
+    return figures_of(run(localizer, queries, camera, False), queries)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description='RedKitchen benchmark')
     parser.add_argument('folder', nargs='?', type=Path)
     parser.add_argument('--features', default='sift', choices=('sift', 'xfeat'))
+    parser.add_argument('--matcher', default='auto', choices=('auto', 'nearest'))
+    parser.add_argument('--solver', default='opencv', choices=('opencv', 'poselib'))
+    parser.add_argument('--poses', type=Path, metavar='FILE', help='other poses of the frames')
+    parser.add_argument('--estimates', type=Path, metavar='FILE', help='write the poses found')
     parser.add_argument('--coverage', type=float, default=1.0)
     parser.add_argument('--quick', action='store_true', help='some of the frames, nothing written')
     args = parser.parse_args()
@@ -242,6 +277,8 @@ def main() -> int:
         print(f'{folder} is absent: set GEOLOC_DATA or name the folder', file=sys.stderr)
         return 1
     frames = read(folder)
+    if args.poses:
+        frames = with_poses(frames, args.poses)
     mapped = [frame for frame in frames if frame.number <= LAST_MAP]
     queries = [frame for frame in frames if frame.number >= FIRST_QUERY]
     if args.quick:
@@ -250,20 +287,14 @@ def main() -> int:
     place = make_map(mapped, camera, args.features, args.coverage)
     figures: dict = {'features': args.features, 'keyframes': len(place.keyframes)}
     figures['colour_calibration'] = calibration
-    localizer = PlaceLocalizer(place)
+    config = PlaceLocalizerConfig(matcher=args.matcher, solver=SolverConfig(pnp=args.solver))
+    localizer = PlaceLocalizer(place, config)
     both = run(localizer, queries, camera, True)
     figures['keyframe_rgbd'] = figures_of(both, queries)
     figures['keyframe_rgb'] = figures_of(run(localizer, queries, camera, False), queries)
     figures['tracking_rgbd'] = figures_of(run(localizer, queries, camera, True, True), queries)
-    other = PlaceLocalizerConfig()
-    other = replace(other, solver=replace(other.solver, pnp='poselib'))
-    try:
-        import poselib  # noqa: F401
-
-        answers = run(PlaceLocalizer(place, other), queries, camera, False)
-        figures['keyframe_rgb_poselib'] = figures_of(answers, queries)
-    except ImportError:
-        figures['keyframe_rgb_poselib'] = 'poselib is not installed'
+    other = 'opencv' if args.solver == 'poselib' else 'poselib'
+    figures[f'keyframe_rgb_{other}'] = with_other_solver(place, config, other, queries, camera)
     estimated = [None if m.T_map_base is None else m.T_map_base @ T_BASE_CAMERA for m, _ in both]
     figures['depth_on_map'] = {
         'at_estimated_poses': consistency(place, queries, camera, estimated),
@@ -280,8 +311,18 @@ def main() -> int:
         e = error(measured, frame)
         centimetres, degrees = 100 * np.linalg.norm(e[:3]), np.degrees(np.linalg.norm(e[3:]))
         print(f'{frame.number} {centimetres:6.2f} cm {degrees:5.2f} deg  {measured.reasons}')
+    if args.estimates:
+        found = {
+            name_of(frame.number): T
+            for frame, T in zip(queries, estimated, strict=True)
+            if T is not None
+        }
+        write_pose_list(args.estimates, found)
     if not args.quick:
-        name = 'redkitchen' if args.features == 'sift' else f'redkitchen-{args.features}'
+        asked = (args.features, args.matcher, args.solver, args.poses and args.poses.stem)
+        usual = ('sift', 'auto', 'opencv', None)
+        special = [a for a, b in zip(asked, usual, strict=True) if a != b]
+        name = '-'.join(['redkitchen', *special])
         print(results.write(name, figures, 'make bench-redkitchen'))
     return 0
 

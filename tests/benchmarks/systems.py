@@ -84,7 +84,7 @@ def measure(system: str, settings: dict, repeat: int, threads: int) -> dict:
         figures['params_m'] = parameter_count(model) / 1e6
         figures['view'] = 'x'.join(str(n) for n in arrays[model.inputs.view.name].shape[2:])
         figures['patch'] = 'x'.join(str(n) for n in arrays[model.inputs.patch.name].shape[2:])
-        figures['machine_ms'] = _timed(_reference(), repeat)[0]
+        figures['machine_ms'] = timed(reference(), repeat)[0]
         _eager(figures, model, arrays, extras, repeat)
         figures['peak_mb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         _exported(figures, model, arrays, extras, repeat, threads)
@@ -118,7 +118,7 @@ def _eager(figures: dict, model, arrays: dict, extras: dict, repeat: int) -> Non
             return model.belief(model(view, patch, **extras)).logits
 
     figures['answer'] = 'x'.join(str(n) for n in run().shape[1:])
-    figures['eager_ms'], figures['eager_runs'] = _timed(run, repeat)
+    figures['eager_ms'], figures['eager_runs'] = timed(run, repeat)
 
 
 def _exported(figures: dict, model, arrays: dict, extras: dict, repeat: int, threads: int) -> None:
@@ -129,18 +129,18 @@ def _exported(figures: dict, model, arrays: dict, extras: dict, repeat: int, thr
     graph = to_onnx(model, given)
     engine = OnnxEngine(graph, threads)
     fed = {name: given[name].numpy() for name in engine.inputs}
-    figures['onnx_ms'], figures['onnx_runs'] = _timed(lambda: engine.run(fed), repeat)
+    figures['onnx_ms'], figures['onnx_runs'] = timed(lambda: engine.run(fed), repeat)
     figures['onnx_mb'] = len(graph) / 1e6
 
 
-def _reference() -> Callable[[], object]:
+def reference() -> Callable[[], object]:
     import torch
 
     image, kernel = torch.zeros(1, 32, 128, 128), torch.zeros(32, 32, 3, 3)
     return lambda: torch.nn.functional.conv2d(image, kernel, padding=1)
 
 
-def _timed(work: Callable[[], object], repeat: int) -> tuple[float, int]:
+def timed(work: Callable[[], object], repeat: int) -> tuple[float, int]:
     """Median ms of a run, and how many there were."""
     for _ in range(_WARM_UP):
         work()

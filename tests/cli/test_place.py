@@ -189,10 +189,8 @@ def test_the_page_shows_commands_that_exist():
     page = Path(__file__).resolve().parents[2] / 'docs' / 'place_maps.md'
     text = page.read_text(encoding='utf-8')
     lines = [line.partition('#')[0] for line in text.splitlines() if line.startswith('geoloc ')]
-    assert len(lines) >= 6
-    for line in lines:
-        args = build_parser().parse_args(shlex.split(line)[1:])
-        assert args.command == 'place'
+    parsed = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines]
+    assert [args.command for args in parsed].count('place') >= 6
 
 
 def test_the_page_says_what_the_format_is():

@@ -49,6 +49,25 @@ def test_bag_is_written_with_everything_and_read_back(tmp_path, monkeypatch, sma
     assert facts['map_shift_m'] == [0.0, 0.0] and facts['satellites_mean'] > 4
 
 
+def test_into_a_hall_makes_a_survey_of_it_as_well(tmp_path, monkeypatch, capsys):
+    city = worlds.make_world(0, half_extent=110.0, blocks=2, ground_gsd=0.5)
+    monkeypatch.setattr(worlds, 'make_world', lambda seed: city)
+    out = tmp_path / 'out'
+    options = '--into-hall --duration 5 --rate 0.04 --map-gsd 1.0'
+    assert main(f'world bag --out {out} {options}'.split()) == 0
+    printed = capsys.readouterr().out
+    assert 'geoloc place build' in printed and f'place_map={out / "hall.place"}' in printed
+    for name in ('drive', 'survey'):
+        with read_bag(out / name) as reader:
+            inputs = read_inputs(reader)
+            assert reader.topics[topics.DEPTH].count == len(inputs.frame_stamps_ns) >= 2
+            # Tied to the Earth, as the map of the hall will be.
+            assert inputs.truth_datum == city.datum
+    params = load_params_file(out / 'params.yaml')
+    assert params['depth.enabled'] and params['continuity.max_speed'] > 0
+    assert params['matcher.base_height_m'] == pytest.approx(0.15)
+
+
 def test_depth_in_metres_keeps_what_is_unknown_unknown(tmp_path, small):
     drive = make_drive(small, seed=2, duration=0.3, outage=None, depth=True)
     bag, _ = write_drive(tmp_path, drive, map_gsd=1.0, depth_encoding='32FC1')
@@ -67,6 +86,8 @@ def test_depth_in_metres_keeps_what_is_unknown_unknown(tmp_path, small):
         ('--workers 0', '--workers is 0'),
         ('--seed -1', '--seed is -1'),
         ('--conditions terrible', 'terrible'),
+        ('--into-hall --robot car', 'goes on pavements'),
+        ('--into-hall --camera panorama', 'needs the pinhole camera'),
     ],
 )
 def test_impossible_options_are_named(tmp_path, options, named, capsys):

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a network give the same volume as an ONNX graph? For the tests of every system."""
+"""Does a network give the same volume as an ONNX graph, and can a GPU run that?
+
+For the tests of every system.
+"""
 
 from geoloc_core.runtime.onnx_engine import OnnxEngine
+from tests.models.operator_gate import assert_builds
 from training.onnx_graph import eager_logits, OUTPUT, random_inputs, relative_difference, to_onnx
 
 
@@ -24,4 +28,5 @@ def assert_exports(model, tolerance=1e-3, extras=None, seed=0):
     given = {name: arrays[name].numpy() for name in engine.inputs}
     found = engine.run(given)[OUTPUT]
     assert relative_difference(eager_logits(model, arrays), found) < tolerance
+    assert_builds(graph, {name: value.shape for name, value in given.items()})
     return graph

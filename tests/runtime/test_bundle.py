@@ -12,6 +12,7 @@ pytest.importorskip('onnxruntime')
 from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.runtime import bundle as bundles
+from geoloc_core.runtime import bundle_files
 from geoloc_core.sources.cross_view import CrossViewSource
 from geoloc_core.sources.matcher import SearchLimits
 from geoloc_core.sources.model_matcher import ModelMatcher, north_up
@@ -138,7 +139,7 @@ def test_damaged_bundles_say_what_is_wrong(folder, monkeypatch):
     (folder / 'model.onnx').write_bytes(weights[:-1] + b'x')
     with pytest.raises(BundleError, match='damaged or belongs to another'):
         bundles.load_bundle(folder)
-    monkeypatch.setattr(bundles, 'MAX_WEIGHTS_BYTES', 10)
+    monkeypatch.setattr(bundle_files, 'MAX_WEIGHTS_BYTES', 10)
     with pytest.raises(BundleError, match='more than the 10 allowed'):
         bundles.load_bundle(folder)
     (folder / 'model.onnx').unlink()

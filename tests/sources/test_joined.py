@@ -67,6 +67,19 @@ def test_where_the_place_refuses_the_aerial_map_answers_and_both_say_why():
 
 
 @pytest.mark.parametrize(
+    ('y', 'std', 'aerial_asked'),
+    [(5.0, 0.1, False), (5.0, 0.5, True), (11.2, 0.1, False), (12.0, 0.1, True)],
+)
+def test_under_a_roof_who_knows_himself_does_not_ask_the_aerial_map(y, std, aerial_asked):
+    place, aerial = Place(Status.NO_MAP), Aerial()
+    found = asked(place, aerial, prior_at(100.0, y, std=std))
+    assert (place.asked, aerial.asked) == (1, int(aerial_asked))
+    assert found.status is (Status.OK if aerial_asked else Status.NO_MAP)
+    if not aerial_asked:
+        assert found.reasons[0] == 'said by the place' and 'known to 0.10 m' in found.reasons[1]
+
+
+@pytest.mark.parametrize(
     ('x', 'y', 'near'),
     [(100.0, 10.0, True), (100.0, 22.0, True), (100.0, 40.0, False), (85.0, 0.0, True),
      (120.0, 0.0, False), (110.0, 0.0, True)],

@@ -16,18 +16,17 @@ from geoloc_core.maps.place.file import load_place, save_place
 from geoloc_core.maps.place.sequence import MemorySequence
 from geoloc_core.models.crossvit_settings import BranchSettings
 from geoloc_core.models.registry import make_model
+from geoloc_core.runtime.any_bundle import against_sample
 from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
 from tests.maps.place import room
 from tests.training.rooms import Rooms
+from training.bundle_writing import write_bundle
 from training.description import DescriptorPreparation, run_descriptor
-from training.descriptor_exporting import (
-    make_descriptor_bundle,
-    noise,
-    OUTPUT,
-    write_descriptor_bundle,
-)
+from training.descriptor_exporting import DescriptorSubject, OUTPUT
+from training.export_samples import noise
+from training.exporting import make_bundle, Making
 
 TINY = {
     'small': BranchSettings(24, 6, 12, 2, 1),
@@ -50,21 +49,35 @@ def model():
     return made
 
 
+def make(model, count=2, **making):
+    """A bundle of a network, compared (and quantized) on noise."""
+    subject = DescriptorSubject(model)
+    samples, pictures = (noise(subject, count) for _ in range(2))
+    return make_bundle(subject, samples, Making(**making), pictures)
+
+
 @pytest.fixture(scope='module')
 def bundle(model):
-    return make_descriptor_bundle(model, noise(model, 3))
+    return make(model, 3)
 
 
 def test_the_graph_describes_as_the_network(bundle):
-    made, parity = bundle
-    assert parity.samples == 3 and parity.distance < 1e-4
-    assert made.spec.size == 6 and made.spec.system == 'crossvit_student'
-    assert 'compared on 3 pictures' in str(parity)
+    record = bundle.spec.export
+    assert record.compared == 3 and record.parity[0].worst < 1e-4
+    assert bundle.spec.size == 6 and bundle.spec.system == 'crossvit_student'
+    assert against_sample(bundle, bundle.open_engine(threads=1))[0].kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('making', [{'precision': 'fp16'}, {'precision': 'int8'}, {'batch': 0}])
+def test_other_precisions_and_any_batch(model, making):
+    record = make(model, **making).spec.export
+    assert not record.broken and record.precision == making.get('precision', 'fp32')
 
 
 def test_a_robot_describes_a_picture_as_training_does(model, bundle, tmp_path):
     folder = tmp_path / 'student'
-    write_descriptor_bundle(bundle[0], folder)
+    write_bundle(bundle, folder)
     opened = NetworkDescriptor(load_descriptor_bundle(folder), threads=1)
     sample = Rooms('.', 'train').sample(4)
     found = opened.describe(sample.view.image, NO_FEATURES)
@@ -80,7 +93,7 @@ def test_a_robot_describes_a_picture_as_training_does(model, bundle, tmp_path):
 
 
 def test_a_map_remembers_the_weights(bundle):
-    opened = NetworkDescriptor(bundle[0], threads=1)
+    opened = NetworkDescriptor(bundle, threads=1)
     opened.require_of('network', opened.arrays())
     with pytest.raises(MapError, match='build it again'):
         opened.require_of('vlad', {})
@@ -92,24 +105,25 @@ def test_a_map_remembers_the_weights(bundle):
 def test_teachers_stay_at_home(model):
     teacher = make_model('crossvit_teacher', TINY)
     with pytest.raises(BundleError, match='train a student'):
-        make_descriptor_bundle(teacher, noise(model, 1))
+        DescriptorSubject(teacher)
 
 
 def test_nothing_is_made_that_describes_otherwise(model, bundle, monkeypatch):
-    monkeypatch.setattr('training.descriptor_exporting.graph_of', lambda *a: bundle[0].weights)
+    monkeypatch.setattr('training.descriptor_exporting.graph_of', lambda *a: bundle.weights)
     with pytest.raises(BundleError, match='nothing is written'):
-        make_descriptor_bundle(model, noise(model, 1), tolerance=0.0)
-    with pytest.raises(DataError, match='no pictures'):
-        make_descriptor_bundle(model, [])
-    with pytest.raises(BundleError, match='nothing is written'):
-        make_descriptor_bundle(model, [torch.full((1, 3, 24, 24), float('nan'))])
+        make(model, 1, tolerances={'distance': 0.0})
+    with pytest.raises(DataError, match='no samples'):
+        make(model, 0)
+    nothing = [{model.view.name: torch.full((1, 3, 24, 24), float('nan'))}]
+    with pytest.raises(BundleError, match='no number'):
+        make_bundle(DescriptorSubject(model), nothing)
 
 
 def test_damaged_bundles_are_refused(bundle, tmp_path):
     folder = tmp_path / 'student'
-    write_descriptor_bundle(bundle[0], folder)
+    write_bundle(bundle, folder)
     text = (folder / 'descriptor.json').read_text()
-    assert DescriptorSpec.from_json(text) == bundle[0].spec
+    assert DescriptorSpec.from_json(text) == bundle.spec
     (folder / 'descriptor.json').write_text(text.replace('"size": 6', '"size": 7'))
     with pytest.raises(BundleError, match='outputs'):
         load_descriptor_bundle(folder).open_engine()
@@ -117,15 +131,15 @@ def test_damaged_bundles_are_refused(bundle, tmp_path):
     with pytest.raises(BundleError, match='sizes'):
         load_descriptor_bundle(folder)
     (folder / 'descriptor.json').write_text(text)
-    (folder / 'model.onnx').write_bytes(bundle[0].weights[:-1])
+    (folder / 'model.onnx').write_bytes(bundle.weights[:-1])
     with pytest.raises(BundleError, match='damaged'):
         load_descriptor_bundle(folder)
     with pytest.raises(BundleError, match='cannot be read'):
         load_descriptor_bundle(tmp_path)
     for wrong in ({'size': 0}, {'format': 9}, {'sha256': 'x'}):
         with pytest.raises(BundleError):
-            replace(bundle[0].spec, **wrong)
-    assert bundle[0].spec.output == OUTPUT
+            replace(bundle.spec, **wrong)
+    assert bundle.spec.output == OUTPUT
 
 
 def test_the_whole_picture_is_seen(model):
@@ -139,7 +153,7 @@ def test_the_whole_picture_is_seen(model):
 
 def test_a_place_is_searched_by_a_network(bundle, tmp_path):
     """From the bundle over the file of the map to a pose: nobody described pictures otherwise."""
-    descriptor = NetworkDescriptor(bundle[0], threads=1)
+    descriptor = NetworkDescriptor(bundle, threads=1)
     paintings = room.walls()
     frames = room.walk(paintings, 6)
     config = BuildConfig(max_features=300)
@@ -161,8 +175,8 @@ def test_a_place_is_searched_by_a_network(bundle, tmp_path):
 def test_the_published_network_becomes_a_graph(descriptor):
     torch.manual_seed(0)
     made = make_model('crossvit_student', {'descriptor': descriptor})
-    bundle, parity = make_descriptor_bundle(made, noise(made, 2))
-    assert parity.distance < 1e-4
+    bundle = make(made)
+    assert bundle.spec.export.parity[0].worst < 1e-4
     assert bundle.spec.size == (1000 if descriptor == 'classes' else 256)
     # Four bytes a parameter.
     assert len(bundle.weights) > 4 * 6_700_000

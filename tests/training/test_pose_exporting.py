@@ -12,15 +12,18 @@ from geoloc_core.errors import BundleError, ConfigError, DataError
 from geoloc_core.geometry import se3
 from geoloc_core.models.pose_model import PoseBelief
 from geoloc_core.models.weights import save_weights
+from geoloc_core.runtime.any_bundle import against_sample
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.pose_bundle import is_pose_bundle, load_pose_bundle
 from geoloc_core.sources.pose_regressor import PoseRegressor, PoseRegressorConfig
 from geoloc_core.types import Status
 from tests.training import room
 from tests.training.pose_networks import small
-from training import pose_exporting
+from training import export_samples, pose_exporting
+from training.bundle_writing import write_bundle
 from training.export import main
-from training.pose_exporting import make_pose_bundle, noise, PoseGraph, write_pose_bundle
+from training.exporting import make_bundle, Making
+from training.pose_exporting import PoseGraph, PoseSubject
 
 NAMES = ('vmloc', 'atloc')
 
@@ -42,24 +45,58 @@ def doubtful(name):
     return model.eval()
 
 
+def make(model, count, **making):
+    """A bundle of a network, compared (and quantized) on noise."""
+    subject = PoseSubject(model, 'room')
+    samples, pictures = (export_samples.noise(subject, count) for _ in range(2))
+    return make_bundle(subject, samples, Making(**making), pictures)
+
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """Of each name: the network, its bundle on disk, and how far the two were apart."""
+    """Of each name: the network, and its bundle on disk."""
     found = {}
     for name in NAMES:
         model = doubtful(name)
-        bundle, parity = make_pose_bundle(model, noise(model, 2), 'room')
         folder = tmp_path_factory.mktemp(name)
-        found[name] = model, write_pose_bundle(bundle, folder), parity
+        found[name] = model, write_bundle(make(model, 2), folder)
     return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('making', [{'precision': 'fp16'}, {'precision': 'int8'}, {'batch': 0}])
+def test_other_precisions_and_any_batch(made, making):
+    # Fresh weights on noise: int8 may cost anything.
+    anything = {'tolerances': {'position': 9.0, 'rotation': 180.0, 'covariance': 99.0}}
+    record = make(made['vmloc'][0], 2, **making, **anything).spec.export
+    assert not record.broken and record.compared == 6
+    assert record.batch == making.get('batch', 1)
+
+
+def test_samples_with_a_truth_are_judged(made):
+    model, _ = made['vmloc']
+    subject = PoseSubject(model, 'room')
+    sample = subject.noise(1)
+    said = subject.answers(sample)
+    turned = se3.exp_rotation(np.array([0.0, np.radians(3.0), 0.0])) @ said['rotation'][0]
+    truth = {
+        'truth/position': torch.tensor(said['position'] + [[0.3, 0.0, -0.4]]),
+        'truth/rotation': torch.tensor(turned[None]),
+    }
+    found = subject.errors(said, {**sample, **truth})
+    assert found['median position error', 'm'] == pytest.approx(0.5, abs=1e-4)
+    assert found['median rotation error', 'degrees'] == pytest.approx(3.0, abs=1e-2)
 
 
 @pytest.mark.parametrize(('name', 'answers'), [('vmloc', 6), ('atloc', 4)])
 def test_graphs_answer_like_their_networks(made, name, answers):
-    _, bundle, parity = made[name]
+    _, bundle = made[name]
+    record = bundle.spec.export
     # Two samples, whole and from every modality that the network can answer from.
-    assert parity.answers == answers
-    assert parity.position < 1e-4 and parity.rotation < 1e-4 and parity.cov < 1e-3
+    assert record.compared == answers
+    worst = {figure.name: figure.worst for figure in record.parity}
+    assert worst['position'] < 1e-4 and worst['rotation'] < 1e-2 and worst['covariance'] < 1e-3
+    assert against_sample(bundle, bundle.open_engine(threads=1))[0].kept
     assert bundle.spec.place == 'room' and is_pose_bundle(bundle.folder)
     text = bundle.weights.decode('latin-1')
     assert '/site-packages/' not in text and 'geoloc_core' not in text
@@ -79,10 +116,10 @@ def test_a_graph_that_answers_otherwise_is_not_written(monkeypatch):
         pose_exporting, 'graph_of', lambda module, *rest: graph_of(Off(module.model), *rest)
     )
     with pytest.raises(BundleError, match='does not answer like the network'):
-        make_pose_bundle(model, noise(model, 1), 'room')
+        make(model, 1)
     monkeypatch.setattr(pose_exporting, 'graph_of', graph_of)
     with pytest.raises(DataError, match='no samples'):
-        make_pose_bundle(model, [], 'room')
+        make(model, 0)
 
 
 def test_damaged_and_foreign_bundles_are_refused(made, tmp_path):
@@ -103,7 +140,7 @@ def test_damaged_and_foreign_bundles_are_refused(made, tmp_path):
 
 
 def test_a_robot_gets_the_pose_of_its_base(made):
-    _, bundle, _ = made['vmloc']
+    _, bundle = made['vmloc']
     regressor = PoseRegressor(bundle, PoseRegressorConfig(max_std_m=1e3, threads=1), 'room')
     sample = room.sample_at(room.pose(1))
     measured = regressor.localize(sample.view)
@@ -124,7 +161,7 @@ def test_a_robot_gets_the_pose_of_its_base(made):
 
 
 def test_the_covariance_at_a_lever_is_that_of_samples(made):
-    _, bundle, _ = made['vmloc']
+    _, bundle = made['vmloc']
     regressor = PoseRegressor(
         bundle, PoseRegressorConfig(floor_position_m=1e-6, floor_rotation=1e-6, threads=1)
     )
@@ -164,9 +201,9 @@ def test_frames_without_what_the_network_needs(made):
 
 def test_no_number_is_no_answer(made, monkeypatch):
     regressor = PoseRegressor(made['atloc'][1], PoseRegressorConfig(threads=1))
-    run = regressor._engine.run
+    run = regressor.engine.run
     monkeypatch.setattr(
-        regressor._engine, 'run', lambda a: {**run(a), 'cov': np.full((1, 6, 6), np.nan)}
+        regressor.engine, 'run', lambda a: {**run(a), 'cov': np.full((1, 6, 6), np.nan)}
     )
     assert regressor.localize(room.sample_at(room.pose(2)).view).status is Status.BAD_INPUT
 
@@ -189,8 +226,8 @@ def test_the_command_writes_a_bundle(tmp_path, capsys):
 
 
 def test_belief_and_graph_are_one(made):
-    model, _, _ = made['vmloc']
-    (arrays,) = noise(model, 1)
+    model, _ = made['vmloc']
+    arrays = tuple(PoseSubject(model, 'room').noise(1).values())
     with torch.no_grad():
         belief = model.belief(model(*arrays))
         assert isinstance(belief, PoseBelief)

@@ -5,6 +5,9 @@ Convention: `pose.txt` is camera-to-world of the DEPTH sensor, x right, y down, 
 publisher never says which way is up in a scene's world frame: it is that of the tracker, roughly
 the axes of the first camera (y down), and is kept, so that poses compare with published ones.
 Depth is in mm and not registered to colour; 0 and 65535 both mean "nothing measured".
+
+There is a second ground truth, from structure from motion, in which methods rank otherwise
+(Brachmann et al., ICCV 2021): the option `poses` takes it. Report both.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,9 @@ from typing import ClassVar
 
 from geoloc_core.errors import DataError
 from geoloc_core.formats.kinect import CALIBRATIONS, DEPTH_CAMERA
+from geoloc_core.formats.pose_list import ListedPose, read_pose_list
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
 from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
@@ -38,6 +43,8 @@ from training.datasets.seven_scenes_files import (
 log = logging.getLogger(__name__)
 
 _RATE_HZ = 30
+# Of the published pictures, whose focal lengths a list of poses has.
+_FULL_WIDTH = 640
 
 
 class SevenScenes(AbstractDataset):
@@ -61,6 +68,7 @@ class SevenScenes(AbstractDataset):
         validation: float = 0.1,
         test: float = 0.25,
         calibration: str = 'liris',
+        poses: Path | str | None = None,
     ) -> None:
         """Lists the frames.
 
@@ -76,9 +84,13 @@ class SevenScenes(AbstractDataset):
             test: For a folder of frames without lists: share of its frames, the last ones.
             calibration: How colour and depth relate when `registered`: 'liris', as the field's
                 methods take it, or 'redkitchen', fitted to that scene's pictures.
+            poses: Instead of the frames' own poses those of a list (`formats.pose_list`) of the
+                colour camera, or of a folder with <scene>_train.txt and <scene>_test.txt; focal
+                lengths that it has are taken as well. Frames that it lacks are left out.
 
         Raises:
-            DataError: No such folder, no frames, no split list, or a list naming no sequence.
+            DataError: No such folder, no frames, no split list, a list naming no sequence, or
+                `poses` with `registered` false.
         """
         super().__init__(root, split, seed=seed)
         check_shares(validation=validation, test=test)
@@ -86,9 +98,14 @@ class SevenScenes(AbstractDataset):
         if calibration not in CALIBRATIONS:
             raise DataError(f'calibration {calibration!r}: choose one of {tuple(CALIBRATIONS)}')
         self.calibration = calibration
+        if poses is not None and not registered:
+            raise DataError('poses of a list are of the colour camera: leave registered true')
+        self._poses = None if poses is None else Path(poses)
+        self._listed: dict[str, ListedPose] = {}
         self._missing: list[str] = []
         self._frames: list[Frame] = []
         if is_flat(self.root):
+            self._read_poses(self.root.name, 'test' if split == 'test' else 'train')
             self._add(self.root, self.root.name, validation, test)
             self._keys = [frame.stem.name for frame in self._frames]
         else:
@@ -98,6 +115,7 @@ class SevenScenes(AbstractDataset):
 
     def _add_scene(self, scene: Path, validation: float) -> None:
         part = 'test' if self.split == 'test' else 'train'
+        self._read_poses(scene.name, part)
         for number in self._sequences(scene, part):
             folder = scene / f'seq-{number:02d}'
             name = folder.name if scene == self.root else f'{scene.name}/{folder.name}'
@@ -107,6 +125,24 @@ class SevenScenes(AbstractDataset):
                 )
                 continue
             self._add(folder, name, 0.0 if part == 'test' else validation, 0.0)
+
+    def _read_poses(self, scene: str, part: str) -> None:
+        """The listed poses of a scene, by scene, sequence folder and frame."""
+        if self._poses is None:
+            return
+        path = self._poses
+        if path.is_dir():
+            path = path / f'{scene.lower()}_{part}.txt'
+        for name, pose in read_pose_list(path).items():
+            self._listed[f'{scene}/{name.partition(".")[0]}'] = pose
+
+    def _pose_of(self, frame: Frame) -> ListedPose | None:
+        folder = frame.stem.parent
+        scene = folder.name if folder == self.root else folder.parent.name
+        for name in (f'{folder.name}/{frame.stem.name}', frame.stem.name):
+            if f'{scene}/{name}' in self._listed:
+                return self._listed[f'{scene}/{name}']
+        return None
 
     def _sequences(self, scene: Path, part: str) -> list[int]:
         """Sequence numbers that a split list names; warns where they are not the publisher's."""
@@ -142,6 +178,14 @@ class SevenScenes(AbstractDataset):
                 f'{folder} holds {len(frames) + len(incomplete)} of {published} frames: unpack '
                 'its archive again'
             )
+        if self._poses is not None:
+            posed = [frame for frame in frames if self._pose_of(frame) is not None]
+            if len(posed) < len(frames):
+                self._missing.append(
+                    f'{self._poses} has no pose of {len(frames) - len(posed)} of {len(frames)} '
+                    f'frames of {sequence}: left out'
+                )
+            frames = posed
         split = self.split
         if split == 'test' and test == 0.0:
             split = 'all'
@@ -187,8 +231,14 @@ class SevenScenes(AbstractDataset):
         if self.registered:
             colour = CALIBRATIONS[self.calibration]
             camera = colour.camera.resized(width, height)
-            depth = register_depth(depth, sensor, camera, colour.T_colour_depth)
             T_world_camera = T_world_camera @ se3.inverse(colour.T_colour_depth)
+            listed = self._pose_of(frame)
+            if listed is not None:
+                T_world_camera = listed.T_world_camera
+                if listed.focal_px is not None:
+                    f = listed.focal_px * width / _FULL_WIDTH
+                    camera = PinholeCamera(width, height, f, f, (width - 1) / 2, (height - 1) / 2)
+            depth = register_depth(depth, sensor, camera, colour.T_colour_depth)
         return Sample(
             key=self._keys[index],
             sequence=frame.sequence,

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import MapError
 from geoloc_core.evaluation.trajectory import umeyama
-from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.features.global_descriptor import KIND, restore
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.maps.place.checking import mutual_matches
-from geoloc_core.maps.place.records import PlaceMap
+from geoloc_core.maps.place.records import Keyframe, PlaceMap
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 _CANDIDATES = 5
 _MAX_KEYFRAMES = 150
@@ -66,19 +68,22 @@ class _Pool:
         return _Pool(self.base[index], self.other[index], self.pair[index], self.keyframe[index])
 
 
-def align_places(base: PlaceMap, other: PlaceMap, seed: int = 0) -> Alignment:
+def align_places(
+    base: PlaceMap, other: PlaceMap, seed: int = 0, matcher: AbstractMatcher | None = None
+) -> Alignment:
     """Finds the frame of a map in that of another.
 
     Args:
         base: The map whose frame is kept.
         other: Of the same kinds of features, with something in common.
         seed: Of the samples; the same maps and seed give the same answer.
+        matcher: Network that matches pairs of keyframes; nearest descriptors if None.
 
     Raises:
         MapError: Too little in common, or several answers.
     """
     names = f'{base.name} and {other.name}'
-    pool = _matches(base, other)
+    pool = _matches(base, other, matcher)
     rng = np.random.default_rng(seed)
     best = _consensus(pool, rng)
     needed = min(2, len(other.keyframes))
@@ -102,7 +107,7 @@ def align_places(base: PlaceMap, other: PlaceMap, seed: int = 0) -> Alignment:
     return Alignment(T, int(inlier.sum()), keyframes, float(np.median(gap)))
 
 
-def _matches(base: PlaceMap, other: PlaceMap) -> _Pool:
+def _matches(base: PlaceMap, other: PlaceMap, matcher: AbstractMatcher | None) -> _Pool:
     """Matched features with points, between keyframes that look alike."""
     asked = other.global_descriptors
     if base.global_kind == KIND:
@@ -119,15 +124,14 @@ def _matches(base: PlaceMap, other: PlaceMap) -> _Pool:
         )
     similar = asked @ base.global_descriptors.T
     step = -(-len(other.keyframes) // _MAX_KEYFRAMES)
-    rows: list[tuple[Array, Array, int, int]] = []
+    rows: list[tuple[Floats, Floats, int, int]] = []
     for m in range(0, len(other.keyframes), step):
         b = other.keyframes[m]
         for k in np.argsort(-similar[m])[:_CANDIDATES]:
             a = base.keyframes[k]
-            i_a, i_b = mutual_matches(a.descriptors, b.descriptors)
-            known = a.has_point[i_a] & b.has_point[i_b]
-            if known.sum() >= _MIN_MATCHES:
-                rows.append((a.points[i_a[known]], b.points[i_b[known]], len(rows), m))
+            i_a, i_b = _matched(a, b, base.camera, other.camera, matcher)
+            if len(i_a) >= _MIN_MATCHES:
+                rows.append((a.points[i_a], b.points[i_b], len(rows), m))
     if not rows:
         none = np.zeros(0, np.intp)
         return _Pool(np.zeros((0, 3)), np.zeros((0, 3)), none, none)
@@ -141,6 +145,28 @@ def _matches(base: PlaceMap, other: PlaceMap) -> _Pool:
     if len(pool.pair) > _MAX_POOL:
         pool = pool.take(np.arange(0, len(pool.pair), -(-len(pool.pair) // _MAX_POOL)))
     return pool
+
+
+def _matched(
+    a: Keyframe,
+    b: Keyframe,
+    camera_a: AbstractCamera,
+    camera_b: AbstractCamera,
+    matcher: AbstractMatcher | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Features of two keyframes that are of one thing and have a point each: indices (L,)."""
+    if matcher is None:
+        i_a, i_b = mutual_matches(a.descriptors, b.descriptors)
+        known = a.has_point[i_a] & b.has_point[i_b]
+        return i_a[known], i_b[known]
+    seen_a, seen_b = np.flatnonzero(a.has_point), np.flatnonzero(b.has_point)
+    i_a, i_b = matcher.match(
+        (camera_a.width, camera_a.height),
+        (camera_b.width, camera_b.height),
+        a.features(seen_a),
+        b.features(seen_b),
+    )
+    return seen_a[i_a], seen_b[i_b]
 
 
 def _consensus(pool: _Pool, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import MapError
-from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.features.global_descriptor import KIND, Vlad
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
@@ -21,7 +21,12 @@ MAX_DISAGREEMENT_M = 0.15
 
 
 def merge_places(
-    places: Sequence[PlaceMap], name: str = '', *, same_frame: bool = False, align: bool = False
+    places: Sequence[PlaceMap],
+    name: str = '',
+    *,
+    same_frame: bool = False,
+    align: bool = False,
+    matcher: AbstractMatcher | None = None,
 ) -> PlaceMap:
     """Joins maps into one, in the frame of the first.
 
@@ -36,6 +41,7 @@ def merge_places(
         same_frame: The maps without anchor are in one frame.
         align: Find how each lies in those before it, by matching features; whatever is said of
             the frames of all but the first is not used.
+        matcher: Network that matches their features; nearest descriptors if None.
 
     Returns:
         The map, with a vocabulary of all of its features where it has one. Keyframes whose names
@@ -50,7 +56,7 @@ def merge_places(
     for place in places[1:]:
         _require_alike(first, place)
     if align:
-        moved = _aligned(places)
+        moved = _aligned(places, matcher)
     else:
         _require_known_frames(places, same_frame)
         moved = [first] + [_in_frame_of(first, place) for place in places[1:]]
@@ -120,7 +126,7 @@ def _require_alike(first: PlaceMap, other: PlaceMap) -> None:
         )
 
 
-def _aligned(places: Sequence[PlaceMap]) -> list[PlaceMap]:
+def _aligned(places: Sequence[PlaceMap], matcher: AbstractMatcher | None) -> list[PlaceMap]:
     """The maps in the frame of the first, each found in one of those before it.
 
     Raises:
@@ -131,7 +137,7 @@ def _aligned(places: Sequence[PlaceMap]) -> list[PlaceMap]:
         found, reasons = [], []
         for base in moved:
             try:
-                found.append(align_places(base, place))
+                found.append(align_places(base, place, matcher=matcher))
             except MapError as error:
                 reasons.append(str(error))
         if not found:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import MapError
+from geoloc_core.features.base import LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
@@ -100,6 +101,11 @@ class Keyframe:
     def has_point(self) -> NDArray[np.bool_]:
         """(N,) True where a feature has a point in space."""
         return np.asarray(np.isfinite(self.points).all(axis=1))
+
+    def features(self, index: NDArray[np.int64]) -> LocalFeatures:
+        """Some of its features; a map keeps their order but not their scores, which are 1."""
+        ones = np.ones(len(index), np.float32)
+        return LocalFeatures(self.xy[index], self.descriptors[index], ones)
 
     def depth_m(self) -> Floats:
         """(h, w) float32 m, NaN where invalid."""

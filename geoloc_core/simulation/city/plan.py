@@ -74,6 +74,23 @@ class Street:
 
 
 @dataclass(frozen=True)
+class Doorway:
+    """An open door in a wall of a building.
+
+    Attributes:
+        edge: Index of the footprint's edge.
+        start: Where it begins along that edge, m.
+        end: Where it ends.
+        top: Its upper edge, m over the ground.
+    """
+
+    edge: int
+    start: float
+    end: float
+    top: float
+
+
+@dataclass(frozen=True)
 class Building:
     """A house: upright walls over a footprint, and a roof.
 
@@ -92,6 +109,7 @@ class Building:
         base: Height of the lowest point of the walls, m.
         extras: What stands on it: any of 'chimney', 'dormers', 'solar', 'plant' (machines, stair
             house and skylights of a flat roof), 'balconies'.
+        doors: Openings of its walls, one an edge at most; what lies behind is not the city's.
     """
 
     footprint: Array
@@ -104,6 +122,7 @@ class Building:
     wings: tuple[Array, ...] = ()
     base: float = 0.0
     extras: tuple[str, ...] = ()
+    doors: tuple[Doorway, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 """A whole city as one mesh, and what moves through it as another."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from geoloc_core.simulation.city import Car, City, Person
 from geoloc_core.simulation.mesh.builder import Mesh, MeshBuilder
@@ -11,7 +12,16 @@ from geoloc_core.simulation.mesh.movers import add_cars, add_people
 from geoloc_core.simulation.mesh.trees import add_fences, add_trees
 
 
-def build_mesh(city: City, seed: int, *, moved_cars: bool = False) -> Mesh:
+class Interior(Protocol):
+    """What can be seen through the doors of a building."""
+
+    def draw(self, builder: MeshBuilder) -> None:
+        """Adds its triangles."""
+
+
+def build_mesh(
+    city: City, seed: int, *, moved_cars: bool = False, interiors: Sequence[Interior] = ()
+) -> Mesh:
     """All triangles of a city that stand still.
 
     Args:
@@ -19,6 +29,7 @@ def build_mesh(city: City, seed: int, *, moved_cars: bool = False) -> Mesh:
         seed: Of the crowns' shapes.
         moved_cars: Park `city.other_cars` instead of `city.cars`, and leave out the people: the
             city on another day.
+        interiors: What is inside of buildings with open doors.
 
     Returns:
         The mesh; its first triangles are the ground.
@@ -27,6 +38,8 @@ def build_mesh(city: City, seed: int, *, moved_cars: bool = False) -> Mesh:
     builder.add_ground()
     for building in city.buildings:
         add_building(builder, building)
+    for interior in interiors:
+        interior.draw(builder)
     add_trees(builder, city.trees, seed)
     add_fences(builder, city.fences, seed)
     add_furniture(builder, city.furniture)

@@ -55,10 +55,18 @@ def add_building(builder: MeshBuilder, building: Building) -> None:
 def _add_walls(builder: MeshBuilder, building: Building, top: float) -> None:
     material = Material.WALL if building.facade >= 0 else _blank(building)
     corners = building.footprint
-    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        builder.add_wall(
-            a, b, top, building.wall_rgb, max(0, building.facade) % KINDS, building.base, material
-        )
+    doors = {door.edge: door for door in building.doors}
+    rgb, kind = building.wall_rgb, max(0, building.facade) % KINDS
+    for i, (a, b) in enumerate(zip(corners, np.roll(corners, -1, axis=0), strict=True)):
+        door = doors.get(i)
+        if door is None:
+            builder.add_wall(a, b, top, rgb, kind, building.base, material)
+            continue
+        along = (b - a) / np.linalg.norm(b - a)
+        left, right = a + along * door.start, a + along * door.end
+        builder.add_wall(a, left, top, rgb, kind, building.base, material)
+        builder.add_wall(left, right, top, rgb, kind, door.top, material)
+        builder.add_wall(right, b, top, rgb, kind, building.base, material)
 
 
 def _blank(building: Building) -> Material:

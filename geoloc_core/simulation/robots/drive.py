@@ -319,6 +319,7 @@ def make_drive(
     conditions: Conditions | None = None,
     sensors: str = 'none',
     depth: bool = False,
+    trajectory: Trajectory | None = None,
 ) -> Drive:
     """A drive with usual sensors.
 
@@ -334,6 +335,7 @@ def make_drive(
         conditions: Of the day and of the aerial picture; see `Drive`.
         sensors: See `sensor_models`.
         depth: With a stereo depth camera, registered to the colour camera; needs 'pinhole'.
+        trajectory: A motion of its own, whose length in time then counts; drawn if None.
 
     Returns:
         The drive; nothing is rendered yet.
@@ -350,7 +352,8 @@ def make_drive(
     receiver, wheels, inertial = sensor_models(sensors, receiver)
     return Drive(
         world=world,
-        trajectory=make_trajectory(
+        trajectory=trajectory
+        or make_trajectory(
             world.city,
             seed,
             duration,

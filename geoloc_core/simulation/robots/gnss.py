@@ -11,6 +11,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.simulation.city import Building
+from geoloc_core.simulation.city.room import inside
 from geoloc_core.simulation.robots.gnss_sky import Constellation, SkyView, Walls
 from geoloc_core.simulation.robots.sensors import sample_times, stamp_ns_from
 from geoloc_core.simulation.robots.trajectory import Trajectory
@@ -110,11 +111,13 @@ def gnss_record(
         model: The receiver.
         seed: Of its errors, and of the satellites' places.
         start_ns: Stamp of the drive's start.
-        buildings: What stands around; only `multipath` asks.
+        buildings: What stands around, for `multipath`; and in which nothing is heard, if it has
+            an open door.
 
     Returns:
         Fixes and moments without.
     """
+    buildings = tuple(buildings)
     rng = np.random.default_rng([seed, 50])
     times = sample_times(trajectory, model.rate_hz)
     attitudes = trajectory.sample(trajectory.rpy, times)
@@ -126,6 +129,7 @@ def gnss_record(
     else:
         found = _open_sky(rng, model, len(times))
     heard = np.array([not _is_out(model, t) for t in times], dtype=bool) & found.solved
+    heard &= ~_under_roofs(antenna, buildings)
     geodetic = frame.geodetic_from_enu((antenna + found.error)[heard])
     fixes = [
         GnssFix(stamp_ns_from(start_ns, t), float(lat), float(lon), float(alt), cov)
@@ -149,6 +153,15 @@ def gnss_fixes(
 
 def _is_out(model: GnssModel, t: float) -> bool:
     return any(start <= t < end for start, end in model.outages)
+
+
+def _under_roofs(antenna: Array, buildings: Iterable[Building]) -> NDArray[np.bool_]:
+    """Which places (N, 3) lie in a building that one can drive into."""
+    hidden = np.zeros(len(antenna), bool)
+    for building in buildings:
+        if building.doors:
+            hidden |= np.array([inside(building.footprint, xy) for xy in antenna[:, :2]], bool)
+    return hidden
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 _RATE_HZ = 100.0
 # Part of the time for which a traffic light is red.
 _RED = 0.5
+# A robot that has arrived stands for so long, s.
+_REST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,28 @@ def make_trajectory(
         route = round_obstacles(walking_route(rng, city, length), *obstacles(city))
     else:
         route = driving_route(rng, city, length)
+    return trajectory_along(rng, route, style, duration, base_height)
+
+
+def trajectory_along(
+    rng: np.random.Generator,
+    route: Route,
+    style: DrivingStyle,
+    duration: float | None = None,
+    base_height: float = 0.3,
+) -> Trajectory:
+    """Drives, or walks, along a route.
+
+    Args:
+        rng: Of the waiting and of the robot's swaying.
+        route: The way; where its limit ends at 0 the robot comes to rest there.
+        style: Limits.
+        duration: s; as long as the route takes, and a second of rest, if None.
+        base_height: Of base_link's origin over the ground, m.
+
+    Returns:
+        The motion, starting from rest.
+    """
     path = route.line
     s, speed = _speed_profile(rng, route, style, duration)
     spline = CubicSpline(path.s, path.points)
@@ -153,7 +177,7 @@ def make_trajectory(
 
 
 def _speed_profile(
-    rng: np.random.Generator, route: Route, style: DrivingStyle, duration: float
+    rng: np.random.Generator, route: Route, style: DrivingStyle, duration: float | None
 ) -> tuple[Array, Array]:
     """Distance driven and speed, every 10 ms: slow in turns, at rest at some junctions."""
     path = route.line
@@ -186,7 +210,8 @@ def _speed_profile(
     # At a stop the clock runs on while the distance stands: both ends of the pause are points.
     times = np.stack([arrive, arrive + wait], axis=1).ravel()
     steps = np.repeat(speed, 2)
-    t = np.arange(0.0, duration + 0.5 / _RATE_HZ, 1 / _RATE_HZ)
+    end = float(times[-1]) + _REST_S if duration is None else duration
+    t = np.arange(0.0, end + 0.5 / _RATE_HZ, 1 / _RATE_HZ)
     smooth = gaussian_filter1d(np.interp(t, times, steps), 0.3 * _RATE_HZ, mode='nearest')
     driven = np.concatenate([[0.0], np.cumsum((smooth[1:] + smooth[:-1]) / 2 / _RATE_HZ)])
     return driven, smooth

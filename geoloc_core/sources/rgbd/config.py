@@ -2,6 +2,7 @@
 """Settings of localization in a mapped place."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,10 @@ class PlaceLocalizerConfig:
     Attributes:
         max_features: So many features of a view at most are matched, the best ones.
         candidates: Keyframes matched when nothing is known about the pose.
+        matcher: 'auto', the network that was trained for the map's features if there is one
+            (LighterGlue for XFeat), or 'nearest', nearest descriptors alone.
+        deep_candidates: Of the candidates, so many are matched by that network, those with most
+            nearest descriptors; it takes far longer.
         track_candidates: Keyframes matched when the prior is narrow.
         max_ratio: Of the distances to the nearest and second-nearest descriptor. None: 0.9 for
             SIFT, and 1, mutual neighbours alone, for learned features, which were trained so.
@@ -25,6 +30,8 @@ class PlaceLocalizerConfig:
         ambiguity: A second pose with this share of the first one's support is another answer.
         apart_m: Poses nearer than this, and turned less than `apart_deg`, are one answer.
         apart_deg: See `apart_m`.
+        track_shrink: With depth and a narrow prior, features are sought in a picture made so many
+            times smaller: they only lead to where surfaces decide, at a camera's rate.
         track_std_m: A prior surer than this, and than `track_std_deg`, narrows the search.
         track_std_deg: See `track_std_m`.
         guided: Without depth, keyframes matched again where the first estimate expects them.
@@ -51,7 +58,10 @@ class PlaceLocalizerConfig:
 
     max_features: int = 1500
     candidates: int = 10
+    matcher: Literal['auto', 'nearest'] = 'auto'
+    deep_candidates: int = 3
     track_candidates: int = 4
+    track_shrink: int = 2
     max_ratio: float | None = None
     min_inliers: int = 20
     ambiguity: float = 0.6
@@ -99,6 +109,8 @@ class PlaceLocalizerConfig:
         for name in ('max_ratio', 'ambiguity', 'min_on_surface', 'max_scale_error'):
             if (getattr(self, name) or 0.0) > 1:
                 raise ConfigError(f'{name} is {getattr(self, name)}: expected a share, up to 1')
+        if self.matcher not in ('auto', 'nearest'):
+            raise ConfigError(f"matcher is {self.matcher!r}: choose 'auto' or 'nearest'")
         if self.min_inliers < 6:
             raise ConfigError(
                 f'min_inliers is {self.min_inliers}: with fewer than 6 chance makes poses'

@@ -6,7 +6,7 @@ point seen again, and a ratio test would throw away what the map knows best. It 
 places that look alike both speak, so that the solver can see that there are two answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from geoloc_core.maps.place.records import Keyframe
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+# Features of a view and of a keyframe -> indices (L,) into the one and (L,) into the other.
+Match = Callable[[LocalFeatures, LocalFeatures], tuple[Index, Index]]
 
 # Beyond this a picture's features have so many points near that one product is quicker.
 _LAX_PX = 40.0
@@ -82,6 +84,17 @@ class Correspondences:
             self.focal_px,
         )
 
+    def joined(self, other: 'Correspondences') -> 'Correspondences':
+        """These and those of the same view with other keyframes."""
+        return Correspondences(
+            np.concatenate([self.rays, other.rays]),
+            np.concatenate([self.depth, other.depth]),
+            np.concatenate([self.points, other.points]),
+            np.concatenate([self.feature, other.feature]),
+            np.concatenate([self.keyframe, other.keyframe]),
+            self.focal_px,
+        )
+
     def without_depth(self) -> 'Correspondences':
         """The same as a colour camera alone gives them."""
         nothing = np.full(len(self), np.nan)
@@ -137,13 +150,16 @@ def mutual_matches(
     similarity = query @ reference.T
     rows = np.arange(len(query))
     best = similarity.argmax(axis=1)
-    first = similarity[rows, best]
-    mutual = similarity.argmax(axis=0)[best] == rows
-    if len(reference) > 1:
+    if len(reference) > 1 and max_ratio < 1.0:
+        first = similarity[rows, best]
         similarity[rows, best] = -2.0
-        mutual &= _clear(first, similarity.max(axis=1), max_ratio)
-    chosen = np.flatnonzero(mutual)
-    return chosen, best[chosen]
+        clear = _clear(first, similarity.max(axis=1), max_ratio)
+        similarity[rows, best] = first
+        # Few pass, and a look down the columns of those alone is much quicker than down all.
+        rows = rows[clear]
+    columns = best[rows]
+    mutual = similarity[:, columns].argmax(axis=0) == rows
+    return rows[mutual], columns[mutual]
 
 
 def mutual_among(
@@ -199,6 +215,7 @@ def correspondences(
     max_ratio: float,
     T_place_camera: Array | None = None,
     radius_px: float = 0.0,
+    match: Match | None = None,
 ) -> Correspondences:
     """Matches a view to several keyframes.
 
@@ -210,16 +227,20 @@ def correspondences(
         T_place_camera: (4, 4) where the view is believed to be taken; None if unknown.
         radius_px: With such a belief, how far from its prediction a point may be seen; one so
             wide that looking everywhere is quicker is not looked at.
+        match: What matches where there is no such belief; nearest descriptors if None.
     """
     usable = np.flatnonzero(np.isfinite(sight.rays[:, 2]))
     rays = sight.rays[usable]
-    query = sight.local.descriptors[usable]
+    local = sight.local.take(usable)
+    query = local.descriptors
     features, points, origin = [], [], []
     for k in indices:
         keyframe = keyframes[k]
         seen = np.flatnonzero(keyframe.has_point)
         there = keyframe.descriptors[seen]
-        if T_place_camera is None or radius_px > _LAX_PX:
+        if match is not None and T_place_camera is None:
+            i, j = match(local, keyframe.features(seen))
+        elif T_place_camera is None or radius_px > _LAX_PX:
             i, j = mutual_matches(query, there, max_ratio)
         else:
             near = _near(rays, keyframe.points[seen], T_place_camera, radius_px / sight.focal_px)
@@ -251,9 +272,6 @@ def _near(
     nothing = np.zeros(0, np.int64)
     if not len(ahead) or not len(rays):
         return nothing, nothing
-    tree = cKDTree(seen[ahead, :2] / seen[ahead, 2:])
-    near = tree.query_ball_point(rays[:, :2], radius)
-    count = np.array([len(each) for each in near])
-    if not count.sum():
-        return nothing, nothing
-    return np.repeat(np.arange(len(rays)), count), ahead[np.concatenate(near).astype(np.int64)]
+    there = cKDTree(seen[ahead, :2] / seen[ahead, 2:])
+    near = cKDTree(rays[:, :2]).sparse_distance_matrix(there, radius, output_type='ndarray')
+    return near['i'].astype(np.int64), ahead[near['j']]

@@ -170,17 +170,13 @@ def _pairs(
 ) -> _Pairs:
     placed = se3.transform(T, view.points)
     turned = view.normals @ T[:3, :3].T
-    found = [surfaces.pairs(k, placed, turned, reach) for k in indices]
-    if not found:
-        return _Pairs.none()
-    index = np.concatenate([each[0] for each in found])
-    cluster = np.repeat(np.asarray(indices, np.int64), [len(each[0]) for each in found])
+    index, cluster, target, normal = surfaces.pairs(indices, placed, turned, reach)
     # A point seen by many keyframes is still one measurement.
     times = np.bincount(index, minlength=len(placed))
     return _Pairs(
         view.points[index],
-        np.concatenate([each[1] for each in found]),
-        np.concatenate([each[2] for each in found]),
+        target,
+        normal,
         cluster,
         1.0 / times[index],
         int((times > 0).sum()),

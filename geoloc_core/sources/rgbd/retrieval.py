@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.maps.place.records import PlaceMap
-from geoloc_core.sources.rgbd.surface import overlap
 
 Array = NDArray[np.float64]
 
@@ -17,6 +17,8 @@ _LARGE = 20_000
 # A place that looks nearly as alike as the best one, this far away, is looked at as well.
 _ELSEWHERE_M = 4.0
 _NEARLY = 0.85
+# Depth of a keyframe that differs by more is of something else, in front or behind.
+_HIDDEN_M = 0.15
 
 
 class KeyframeIndex:
@@ -74,31 +76,71 @@ class KeyframeIndex:
         return chosen + extra
 
 
-def seeing(
-    place: PlaceMap,
-    T_place_camera: Array,
-    points: Array,
-    count: int,
-    within_m: float = 10.0,
-) -> list[int]:
-    """Keyframes that saw most of what a view at a pose sees.
+class Overlaps:
+    """What the keyframes of a map share with a view at a pose."""
 
-    Args:
-        place: The map.
-        T_place_camera: (4, 4) of the view.
-        points: (N, 3) m some of what it sees, optical frame.
-        count: How many at most.
-        within_m: Keyframes taken farther away are not looked at.
+    def __init__(self, place: PlaceMap) -> None:
+        """Takes a map."""
+        self._place = place
+        self._poses = place.poses
 
-    Returns:
-        Indices, best first, of keyframes that saw at least a tenth of it.
-    """
-    centres = place.poses[:, :3, 3]
-    near = np.flatnonzero(np.linalg.norm(centres - T_place_camera[:3, 3], axis=1) < within_m)
-    shares = overlap([place.keyframes[k] for k in near], place.camera, points, T_place_camera)
-    order = near[np.argsort(-shares, kind='stable')]
-    enough = int((shares >= 0.1).sum())
-    return [int(k) for k in order[: min(count, enough)]]
+    def seeing(
+        self, T_place_camera: Array, points: Array, count: int, within_m: float = 10.0
+    ) -> list[int]:
+        """Keyframes that saw most of what a view at a pose sees.
+
+        Args:
+            T_place_camera: (4, 4) of the view.
+            points: (N, 3) m some of what it sees, optical frame.
+            count: How many at most.
+            within_m: Keyframes taken farther away are not looked at.
+
+        Returns:
+            Indices, best first, of keyframes that saw at least a tenth of it.
+        """
+        apart = np.linalg.norm(self._poses[:, :3, 3] - T_place_camera[:3, 3], axis=1)
+        near = np.flatnonzero(apart < within_m)
+        shares = self.shares(T_place_camera, points, near)
+        order = near[np.argsort(-shares, kind='stable')]
+        enough = int((shares >= 0.1).sum())
+        return [int(k) for k in order[: min(count, enough)]]
+
+    def shares(self, T_place_camera: Array, points: Array, indices: NDArray[np.int64]) -> Array:
+        """Which share of the points that a view sees keyframes saw as well.
+
+        Args:
+            T_place_camera: (4, 4) of the view.
+            points: (N, 3) m in the view's optical frame.
+            indices: (K,) of the keyframes.
+
+        Returns:
+            (K,) 0..1, times the cosine between the viewing directions: a wall looks different
+            from its side. Where a keyframe has depth, what it saw something else in front of is
+            not seen.
+        """
+        shares = np.zeros(len(indices))
+        cosines = self._poses[indices, :3, 2] @ T_place_camera[:3, 2]
+        facing = np.flatnonzero(cosines > 0.0)
+        if not len(points) or not len(facing):
+            return shares
+        T = self._poses[indices[facing]]
+        placed = se3.transform(T_place_camera, points)
+        seen = (placed - T[:, None, :3, 3]) @ T[:, :3, :3]
+        camera = self._place.camera
+        u, v, valid = camera.project_xyz(seen[..., 0], seen[..., 1], seen[..., 2])
+        for row, k in enumerate(indices[facing]):
+            depth = self._place.keyframes[k].depth
+            if not depth.size:
+                continue
+            hit = np.flatnonzero(valid[row])
+            h, w = depth.shape
+            column = np.clip(((u[row, hit] + 0.5) * (w / camera.width)).astype(int), 0, w - 1)
+            line = np.clip(((v[row, hit] + 0.5) * (h / camera.height)).astype(int), 0, h - 1)
+            there = depth[line, column] * 1e-3
+            hidden = (there > 0) & (np.abs(there - seen[row, hit, 2]) > _HIDDEN_M)
+            valid[row, hit[hidden]] = False
+        shares[facing] = valid.mean(axis=1) * cosines[facing]
+        return shares
 
 
 def glance(camera: AbstractCamera, distance_m: float = 2.0) -> Array:
@@ -132,4 +174,4 @@ def sample(points: Array, count: int) -> Array:
     return points[np.linspace(0, len(points) - 1, count).astype(int)]
 
 
-__all__: Sequence[str] = ('KeyframeIndex', 'glance', 'sample', 'seeing')
+__all__: Sequence[str] = ('KeyframeIndex', 'Overlaps', 'glance', 'sample')

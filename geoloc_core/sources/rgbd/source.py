@@ -9,6 +9,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
+from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
@@ -26,6 +27,7 @@ class RgbdSource:
     Attributes:
         localizer: Geometry.
         fallback: Asked where geometry refuses, or None.
+        engines: What runs the networks inside, for diagnostics.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class RgbdSource:
                 raise ConfigError('T_map_place is no rigid motion (4, 4)')
         self.localizer = localizer
         self.fallback = fallback
+        self.engines: tuple[AbstractEngine, ...] = ()
         self._T_map_place = np.eye(4) if T_map_place is None else np.asarray(T_map_place)
 
     def T_map_place(self, frame: EnuFrame | None) -> Array:

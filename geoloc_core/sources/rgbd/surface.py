@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.maps.place.depth import shrink
-from geoloc_core.maps.place.records import Keyframe, PlaceMap
+from geoloc_core.maps.place.records import PlaceMap
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
 
 # Neighbours this many pixels away span the surface that a normal is of.
 _ARM = 2
@@ -48,19 +48,39 @@ class Surface:
         return points, self.normals.reshape(-1, 3)[good].astype(np.float64)
 
 
-def surface_of(depth: Floats, camera: AbstractCamera) -> Surface:
+class RayGrids:
+    """Rays of the last few cameras: to make them takes longer than what is done with them."""
+
+    def __init__(self, keep: int = 4) -> None:
+        """Remembers those of `keep` cameras."""
+        self._keep = keep
+        self._known: list[tuple[AbstractCamera, Array]] = []
+
+    def get(self, camera: AbstractCamera) -> Array:
+        """(h, w, 3) x/z, y/z, 1 of all pixels, optical frame."""
+        for known, rays in self._known:
+            if known == camera:
+                return rays
+        rays = camera.rays()
+        with np.errstate(invalid='ignore', divide='ignore'):
+            rays = rays / rays[..., 2:]
+        self._known = [*self._known, (camera, rays)][-self._keep :]
+        return rays
+
+
+def surface_of(depth: Floats, camera: AbstractCamera, grids: RayGrids | None = None) -> Surface:
     """Points and normals of a depth raster.
 
     Args:
         depth: (h, w) m along the optical axis, NaN where invalid.
         camera: Of exactly that size.
+        grids: Where its rays may be known from before.
 
     Returns:
         The surface in the optical frame.
     """
-    rays = camera.rays()
-    with np.errstate(invalid='ignore', divide='ignore'):
-        points = (rays / rays[..., 2:] * depth[..., None]).astype(np.float32)
+    rays = (grids or RayGrids()).get(camera)
+    points = (rays * depth[..., None]).astype(np.float32)
     across = np.full_like(points, np.nan)
     down = np.full_like(points, np.nan)
     across[:, _ARM:-_ARM] = points[:, 2 * _ARM :] - points[:, : -2 * _ARM]
@@ -75,11 +95,11 @@ def surface_of(depth: Floats, camera: AbstractCamera) -> Surface:
     return Surface(points, normals)
 
 
-def view_surface(depth: Floats, camera: AbstractCamera) -> Surface:
+def view_surface(depth: Floats, camera: AbstractCamera, grids: RayGrids | None = None) -> Surface:
     """The surface of a view's own depth (H, W) m, made small as that of the map is."""
     small = shrink(depth)
     metres = np.where(small > 0, small * np.float32(1e-3), np.float32(np.nan))
-    return surface_of(metres, camera.resized(small.shape[1], small.shape[0]))
+    return surface_of(metres, camera.resized(small.shape[1], small.shape[0]), grids)
 
 
 class MapSurfaces:
@@ -95,14 +115,7 @@ class MapSurfaces:
         self._place = place
         self._keep = keep
         self._made: OrderedDict[int, Surface | None] = OrderedDict()
-        self._cameras: dict[tuple[int, int], AbstractCamera] = {}
-
-    def camera(self, keyframe: Keyframe) -> AbstractCamera:
-        """The camera of a keyframe's depth raster."""
-        height, width = keyframe.depth.shape
-        if (width, height) not in self._cameras:
-            self._cameras[width, height] = self._place.camera.resized(width, height)
-        return self._cameras[width, height]
+        self._grids = RayGrids()
 
     def get(self, index: int) -> Surface | None:
         """The surface of keyframe `index` in the place frame; None where it has no depth."""
@@ -112,7 +125,9 @@ class MapSurfaces:
         keyframe = self._place.keyframes[index]
         surface = None
         if min(keyframe.depth.shape) > 2 * _ARM and keyframe.depth.any():
-            surface = surface_of(keyframe.depth_m(), self.camera(keyframe))
+            height, width = keyframe.depth.shape
+            camera = self._place.camera.resized(width, height)
+            surface = surface_of(keyframe.depth_m(), camera, self._grids)
             surface = surface.moved(np.asarray(keyframe.T_place_camera))
         self._made[index] = surface
         while len(self._made) > self._keep:
@@ -121,78 +136,54 @@ class MapSurfaces:
 
     def pairs(
         self,
-        index: int,
+        indices: Sequence[int],
         points: Array,
         normals: Array,
         reach_m: float,
         min_cosine: float = 0.8,
-    ) -> tuple[NDArray[np.int64], Array, Array]:
-        """Points of a keyframe that points of a view fall on, by projection into it.
+    ) -> tuple[Index, Index, Array, Array]:
+        """Points of keyframes that points of a view fall on, by projection into them.
 
         Reference: Newcombe et al., "KinectFusion", ISMAR 2011, section 3.5.
 
         Args:
-            index: Of the keyframe.
+            indices: Of the keyframes.
             points: (N, 3) place frame.
             normals: (N, 3) place frame.
             reach_m: Pairs farther apart are none.
             min_cosine: Of the angle between the normals.
 
         Returns:
-            Index (L,) into points; the map's points (L, 3) and normals (L, 3), place frame.
+            Index (L,) into points, and keyframe (L,), one keyframe after the other; the map's
+            points (L, 3) and normals (L, 3), place frame.
         """
-        surface = self.get(index)
-        if surface is None:
-            return np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3))
-        keyframe = self._place.keyframes[index]
-        seen = se3.transform(se3.inverse(keyframe.T_place_camera), points).T
-        u, v, valid = self.camera(keyframe).project_xyz(seen[0], seen[1], seen[2])
-        hit = np.flatnonzero(valid)
-        height, width = keyframe.depth.shape
-        column = np.clip(np.rint(u[hit]).astype(int), 0, width - 1)
-        row = np.clip(np.rint(v[hit]).astype(int), 0, height - 1)
-        target = surface.points[row, column].astype(np.float64)
-        normal = surface.normals[row, column].astype(np.float64)
+        found = [(k, surface) for k in indices if (surface := self.get(k)) is not None]
+        if not found or not len(points):
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing, np.zeros((0, 3)), np.zeros((0, 3))
+        keyframes = np.array([k for k, _ in found])
+        T = np.stack([self._place.keyframes[k].T_place_camera for k in keyframes])
+        # All at once, and in single precision, which is a hundredth of a pixel at worst.
+        seen = ((points - T[:, None, :3, 3]) @ T[:, :3, :3]).astype(np.float32)
+        camera = self._place.camera
+        u, v, valid = camera.project_xyz(seen[..., 0], seen[..., 1], seen[..., 2])
+        row, hit = np.nonzero(valid)
+        target = np.empty((len(hit), 3), np.float32)
+        normal = np.empty((len(hit), 3), np.float32)
+        ends = np.searchsorted(row, np.arange(len(found) + 1))
+        u, v = (u[row, hit] + 0.5) / camera.width, (v[row, hit] + 0.5) / camera.height
+        for (_, surface), first, last in zip(found, ends[:-1], ends[1:], strict=True):
+            height, width = surface.points.shape[:2]
+            column = np.minimum((u[first:last] * width).astype(np.int64), width - 1)
+            line = np.minimum((v[first:last] * height).astype(np.int64), height - 1)
+            target[first:last] = surface.points[line, column]
+            normal[first:last] = surface.normals[line, column]
         with np.errstate(invalid='ignore'):
-            near = np.linalg.norm(points[hit] - target, axis=1) < reach_m
+            near = ((points[hit] - target) ** 2).sum(axis=1) < reach_m**2
             near &= np.einsum('ni,ni->n', normals[hit], normal) > min_cosine
-        return hit[near], target[near], normal[near]
-
-
-def overlap(
-    keyframes: Sequence[Keyframe],
-    camera: AbstractCamera,
-    points: Array,
-    T_place_camera: Array,
-) -> Array:
-    """Which share of the points that a view sees each keyframe saw as well.
-
-    Args:
-        keyframes: K of them.
-        camera: That took them, at full size.
-        points: (N, 3) m in the view's optical frame.
-        T_place_camera: (4, 4) of the view.
-
-    Returns:
-        (K,) 0..1, times the cosine between the viewing directions: a wall looks different from
-        its side. Where a keyframe has depth, what it saw something else in front of is not seen.
-    """
-    placed = se3.transform(T_place_camera, points)
-    shares = np.zeros(len(keyframes))
-    for k, keyframe in enumerate(keyframes):
-        T = np.asarray(keyframe.T_place_camera)
-        cosine = float(T[:3, 2] @ T_place_camera[:3, 2])
-        if cosine <= 0.0 or not len(points):
-            continue
-        seen = (placed - T[:3, 3]) @ T[:3, :3]
-        u, v, valid = camera.project_xyz(seen[:, 0], seen[:, 1], seen[:, 2])
-        if keyframe.depth.size:
-            hit = np.flatnonzero(valid)
-            h, w = keyframe.depth.shape
-            column = np.clip(((u[hit] + 0.5) * w / camera.width).astype(int), 0, w - 1)
-            row = np.clip(((v[hit] + 0.5) * h / camera.height).astype(int), 0, h - 1)
-            there = keyframe.depth[row, column] * 1e-3
-            hidden = (there > 0) & (np.abs(there - seen[hit, 2]) > 0.15)
-            valid[hit[hidden]] = False
-        shares[k] = valid.mean() * cosine
-    return shares
+        return (
+            hit[near],
+            keyframes[row[near]],
+            target[near].astype(np.float64),
+            normal[near].astype(np.float64),
+        )

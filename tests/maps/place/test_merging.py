@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import MapError
+from geoloc_core.features.base import AbstractMatcher
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.place.alignment import align_places
 from geoloc_core.maps.place.builder import build_place, BuildConfig
+from geoloc_core.maps.place.checking import mutual_matches
 from geoloc_core.maps.place.merging import merge_places
 from geoloc_core.maps.place.records import Anchor
 from geoloc_core.maps.place.sequence import MemorySequence
@@ -110,6 +112,29 @@ def test_frames_are_found_in_what_two_maps_share(place, lost):
     assert found.support >= 40 and found.keyframes >= 2 and found.gap_m < 0.03
     again = align_places(place, own)
     np.testing.assert_array_equal(found.T_base_other, again.T_base_other)
+
+
+class Counting(AbstractMatcher):
+    """Matches by descriptors; remembers what it was asked."""
+
+    kind = 'counting'
+
+    def __init__(self):
+        self.asked = []
+
+    def match(self, size, other_size, features, others):
+        self.asked.append((size, other_size))
+        return mutual_matches(features.descriptors, others.descriptors)
+
+
+def test_a_network_that_matches_is_asked_for_features_with_points(place, lost):
+    own, T = lost
+    matcher = Counting()
+    whole = merge_places([place, own], align=True, matcher=matcher)
+    assert set(matcher.asked) == {((place.camera.width, place.camera.height),) * 2}
+    off = whole.keyframes[-1].T_place_camera @ se3.inverse(T @ own.keyframes[-1].T_place_camera)
+    assert np.linalg.norm(off[:3, 3]) < 0.05
+    assert np.linalg.norm(se3.log_rotation(off[:3, :3])) < np.deg2rad(0.5)
 
 
 def test_aligned_maps_are_joined_in_the_first_frame(place, other, lost):

@@ -37,7 +37,10 @@ class PlantedFeatures(AbstractFeatures):
         )
 
     def detect(self, image):
-        return self.found
+        # A smaller picture shows the same things at fewer pixels.
+        scale = np.array([image.shape[1] / CAMERA.width, image.shape[0] / CAMERA.height], 'f4')
+        xy = (self.found.xy + np.float32(0.5)) * scale - np.float32(0.5)
+        return LocalFeatures(xy, self.found.descriptors, self.found.score)
 
 
 class MeanDescriptor(AbstractGlobalDescriptor):

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.features.base import LocalFeatures
+from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
+from geoloc_core.sources.rgbd import search
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
-from geoloc_core.sources.rgbd.localization import carried, PlaceLocalizer
+from geoloc_core.sources.rgbd.estimate import carried
+from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.sources.rgbd.solver import Hypothesis
 from geoloc_core.types import PosePrior, Status
 from tests.sources.rgbd.rooms import (
     CAMERA,
@@ -90,6 +93,41 @@ def test_the_place_lies_turned_and_moved_in_the_map(place, room):
     assert metres < 0.01
 
 
+class NamedMatcher(AbstractMatcher):
+    """Knows of each feature what it is of: matches by descriptors, and counts its calls."""
+
+    kind = 'named'
+
+    def __init__(self):
+        self.asked = []
+
+    def match(self, size, other_size, features, others):
+        self.asked.append((size, other_size, len(others)))
+        i, j = np.nonzero(features.descriptors @ others.descriptors.T > 0.8)
+        return i, j
+
+
+def test_a_network_matches_the_best_candidates(place, room):
+    matcher = NamedMatcher()
+    config = PlaceLocalizerConfig(deep_candidates=2)
+    localizer = PlaceLocalizer(place, config, PlantedFeatures(), MeanDescriptor(), matcher)
+    measured = look(localizer, room, TRUTH)
+    assert off(measured, TRUTH)[0] < 0.01
+    assert len(matcher.asked) == 2
+    whole = (CAMERA.width, CAMERA.height)
+    assert {asked[:2] for asked in matcher.asked} == {(whole, whole)}
+    # Only features of the map with a point in space are of use.
+    counts = {int(keyframe.has_point.sum()) for keyframe in place.keyframes}
+    assert {asked[2] for asked in matcher.asked} <= counts
+
+
+def test_a_twin_is_heard_beside_what_a_network_matches(room):
+    twin = place_of(room, Room(origin=(20.0, 0.0, 0.0)))
+    config = PlaceLocalizerConfig(deep_candidates=1)
+    localizer = PlaceLocalizer(twin, config, PlantedFeatures(), MeanDescriptor(), NamedMatcher())
+    assert look(localizer, room, TRUTH, wrong=0.0).status is Status.AMBIGUOUS
+
+
 def test_depth_all_invalid_is_colour_alone_and_said(place, room):
     nothing = np.full((CAMERA.height, CAMERA.width), np.nan, np.float32)
     measured = look(localizer_of(place), room, TRUTH, depth=nothing)
@@ -107,6 +145,20 @@ def test_depth_in_a_wrong_unit_is_found_against_the_map(place, room, factor, sai
     assert off(measured, TRUTH)[0] < 0.03
     assert 'wrong unit' in words(measured)
     assert said in words(measured)
+
+
+def test_a_poor_pose_of_colour_does_not_speak_against_depth(place, room, monkeypatch):
+    """It is too far back, as it may be where few features are matched: depths seem too short."""
+    localizer = localizer_of(place)
+
+    def too_far_back(matches, noise, config):
+        T = TRUTH @ se3.make(np.eye(3), [0.0, 0.0, -0.5])
+        return Hypothesis(T, np.ones(len(matches), bool), 60.0, 60, 'pnp')
+
+    monkeypatch.setattr(search, 'perspective', too_far_back)
+    measured = look(localizer, room, TRUTH)
+    assert 'unit' not in words(measured) and 'colour and depth' in words(measured)
+    assert off(measured, TRUTH)[0] < 0.01
 
 
 def test_a_true_depth_is_not_called_wrong(place, room):
@@ -146,6 +198,10 @@ def test_a_narrow_prior_is_tracked_and_a_wrong_one_is_found_out(place, room):
     assert 'tracked' in words(tracked)
     assert off(tracked, TRUTH)[0] < 0.01
     assert 'retrieval_ms' not in tracked.timings_ms
+    # Pictures are looked at in their full size again where depth does not decide.
+    colour = look(localizer, room, TRUTH, depth=False, prior=PosePrior(0, near, cov))
+    assert 'tracked by colour' in words(colour)
+    assert off(colour, TRUTH)[0] < 0.03
     wrong = camera_pose(2.5, 2.0, 3.5) @ se3.inverse(T_BASE_CAMERA)
     found = look(localizer, room, TRUTH, prior=PosePrior(0, wrong, cov))
     assert 'found' in words(found)
@@ -217,6 +273,8 @@ def test_pictures_and_calibrations_that_do_not_belong_together_are_refused(place
 def test_settings_that_find_nothing_are_refused():
     with pytest.raises(ConfigError, match='min_inliers'):
         PlaceLocalizerConfig(min_inliers=3)
+    with pytest.raises(ConfigError, match="choose 'auto' or 'nearest'"):
+        PlaceLocalizerConfig(matcher='superglue')
     with pytest.raises(ConfigError, match='floor_m'):
         PlaceLocalizerConfig(floor_m=0.0)
     with pytest.raises(ConfigError, match='ambiguity'):

@@ -10,7 +10,7 @@ from geoloc_core.sources.rgbd import refinement
 from geoloc_core.sources.rgbd.matching import correspondences, sight_of
 from geoloc_core.sources.rgbd.noise import NoiseModel
 from geoloc_core.sources.rgbd.refinement import refine, RefinementConfig, ViewPoints
-from geoloc_core.sources.rgbd.surface import MapSurfaces, overlap, surface_of, view_surface
+from geoloc_core.sources.rgbd.surface import MapSurfaces, surface_of, view_surface
 from tests.sources.rgbd.rooms import CAMERA, camera_pose, place_of, Room
 
 TRUTH = camera_pose(2.3, 2.2, 0.5, z=1.4)
@@ -155,16 +155,6 @@ def test_surfaces_are_kept_only_so_many(room):
     for k in (0, 1, 2, 0):
         assert few.get(k) is not None
     assert len(few._made) == 2
-
-
-def test_overlap_knows_who_saw_the_same(room):
-    place = place_of(room)
-    points = surface_of(room.depth(TRUTH), CAMERA).sample(200)[0]
-    shares = overlap(place.keyframes, CAMERA, points, TRUTH)
-    yaws = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    away = np.abs(np.angle(np.exp(1j * (yaws - 0.5))))
-    assert shares[np.argmin(away)] > 0.5
-    assert shares[np.argmax(away)] == 0.0
 
 
 def test_impossible_settings_are_refused():

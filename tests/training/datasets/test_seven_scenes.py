@@ -9,6 +9,7 @@ import pytest
 
 from geoloc_core.errors import DataError
 from geoloc_core.formats.kinect import CALIBRATIONS
+from geoloc_core.formats.pose_list import write_pose_list
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.registration import depth_disagreement
 from tests.training.datasets.compass import assert_compass, write_compass
@@ -227,6 +228,34 @@ def test_two_files_that_claim_one_frame_are_refused(scene):
 def test_impossible_options_are_refused(scene, options):
     with pytest.raises(DataError, match=str(next(iter(options.values())))):
         SevenScenes(scene, 'train', **options)
+
+
+# ---- the second ground truth ----
+
+
+def test_poses_of_a_list_take_the_place_of_those_of_the_frames(scene):
+    lists = scene.parent / 'pgt'
+    lists.mkdir()
+    T = se3.from_xyz_rpy(3.0, -1.0, 0.5, 0.4, -0.2, 1.0)
+    poses = {f'seq-02/frame-{k:06d}.color.png': T for k in range(18)}
+    write_pose_list(lists / 'hall_train.txt', poses)
+    train = SevenScenes(scene, 'train', validation=0.0, poses=lists)
+    assert len(train) == 18
+    assert 'has no pose of 2 of 20 frames of seq-02' in train.missing()[0]
+    sample = train[3]
+    # Of the colour camera, as they are: nothing is added to them.
+    np.testing.assert_allclose(sample.T_map_camera, T, atol=1e-8)
+    assert sample.view.camera.fx == pytest.approx(525 * W / 640)
+    # A list with focal lengths has them of pictures in full size.
+    text = (lists / 'hall_train.txt').read_text().splitlines()
+    (lists / 'f.txt').write_text('\n'.join(f'{line} 532.0' for line in text[1:]))
+    camera = SevenScenes(scene, 'train', validation=0.0, poses=lists / 'f.txt')[3].view.camera
+    assert (camera.fx, camera.fy) == pytest.approx((53.2, 53.2))
+    assert (camera.cx, camera.cy) == ((W - 1) / 2, (H - 1) / 2)
+    with pytest.raises(DataError, match=r'no list of poses .*hall_test\.txt'):
+        SevenScenes(scene, 'test', poses=lists)
+    with pytest.raises(DataError, match='leave registered true'):
+        SevenScenes(scene, 'train', registered=False, poses=lists)
 
 
 # ---- the rendered world ----

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark on a GPU: what it says where there is none, and what it counts."""
+
+import pytest
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+from geoloc_core.runtime import engine_choice
+from geoloc_core.runtime.bundle import load_bundle
+from geoloc_core.runtime.onnx_engine import OnnxEngine
+from tests.benchmarks import gpu
+from tests.runtime.fake_gpu import fake_gpu, plan_of
+from tests.runtime.tiny_bundle import write_bundle
+
+PEAK = {'fp32': 1e12, 'fp16': 4e12, 'int8': 8e12, 'bytes': 1e11}
+
+
+def test_without_a_gpu_it_says_so_and_measures_nothing(monkeypatch, capsys):
+    monkeypatch.setattr('geoloc_core.runtime.cuda._DRIVER', 'libnothing.so.1')
+    monkeypatch.setattr(gpu, 'write', None)
+    assert gpu.main([]) == 0
+    assert 'skipped: there is no NVIDIA driver' in capsys.readouterr().out
+
+
+def test_the_floor_is_the_larger_of_both():
+    assert gpu.floor_ms(2e9, 1e6, PEAK, 'fp32') == {
+        'floor_ms': pytest.approx(2.0), 'floor_set_by': 'arithmetic'
+    }  # fmt: skip
+    assert gpu.floor_ms(2e9, 1e8, PEAK, 'fp16') == {
+        'floor_ms': pytest.approx(1.0), 'floor_set_by': 'bandwidth'
+    }  # fmt: skip
+
+
+def test_an_engine_is_built_loaded_compared_and_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, '_LEAST', 2)
+    monkeypatch.setattr(gpu, '_PATIENCE_S', 0.0)
+    builds = []
+    monkeypatch.setattr(
+        engine_choice,
+        'build_in_child',
+        lambda weights, *_: (
+            builds.append(1) or plan_of(weights, distort=0.02 * len(builds) - 0.02)
+        ),
+    )
+    graph = load_bundle(write_bundle(tmp_path / 'tiny')).graph()
+    expected = OnnxEngine(graph.weights, 1).run(graph.warm_up())
+    runtime, cuda, flavour = fake_gpu()
+    figures = gpu.in_tensorrt(graph, flavour, cuda, expected, 1)
+    assert figures['parity'] and figures['off_cpu'] == 0.0 and figures['cuda_graph'] == 'used'
+    assert figures['ms_p99'] >= figures['ms_p50'] > 0 and len(builds) == 1
+    assert not runtime.on_device
+    wrong = gpu.in_tensorrt(graph, flavour, cuda, expected, 1)
+    assert not wrong['parity'] and wrong['off_cpu'] == pytest.approx(0.02, rel=0.01)
+
+
+def test_the_table_shows_medians_and_errors():
+    rows = {
+        'a x1 fp32': {
+            'floor_ms': 0.5, 'over_floor': 4.0,
+            'tensorrt_rtx': {'ms_p50': 2.0}, 'eager': {'error': 'out of memory'},
+        },
+        'b x8 int8': {'error': 'no form'},
+    }  # fmt: skip
+    first, second = gpu.table(rows).splitlines()[1:]
+    assert '2.000' in first and 'error' in first and first.endswith('4')
+    assert second.endswith('no form')

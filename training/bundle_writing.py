@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles onto the disk: a folder or one file, whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from geoloc_core.errors import ConfigError
+from geoloc_core.runtime.any_bundle import load_any, spec_name
+from geoloc_core.runtime.bundle_files import one_file, PARTS, SAMPLE, SUFFIX, WEIGHTS
+
+
+def require_place(place: Path, overwrite: bool) -> None:
+    """Refuses a place that holds anything but a bundle that may be replaced.
+
+    Args:
+        place: A folder to make; or one file, if its name ends like one.
+        overwrite: Whether a bundle there may be replaced.
+
+    Raises:
+        ConfigError: Says what is in the way.
+    """
+    if place.suffix == SUFFIX:
+        if place.is_dir():
+            raise ConfigError(f'--out {place}: is a folder, expected a file to make')
+        if place.is_file() and not overwrite:
+            raise ConfigError(f'--out {place}: is there: say --overwrite, or name another')
+        return
+    if place.is_file():
+        raise ConfigError(
+            f'--out {place}: is a file, expected a folder to make, or a name that ends in {SUFFIX}'
+        )
+    if not place.is_dir():
+        return
+    others = sorted(path.name for path in place.iterdir() if path.name not in PARTS)
+    if others:
+        raise ConfigError(f'--out {place}: holds {others[0]!r} and is no bundle: name another')
+    if not overwrite and any(place.iterdir()):
+        raise ConfigError(f'--out {place}: holds a bundle: say --overwrite, or name another')
+
+
+def write_bundle(bundle: Any, place: Path) -> Any:
+    """Writes a bundle and reads it back; it is whole or its reading is refused.
+
+    Args:
+        bundle: From `exporting.make_bundle`.
+        place: A folder, made if absent; or one file, if its name ends like one.
+
+    Raises:
+        OSError: The disk is full or may not be written.
+        BundleError: What was written cannot be read.
+    """
+    parts = {WEIGHTS: bundle.weights, spec_name(bundle): bundle.spec.to_json().encode()}
+    if bundle.sample:
+        parts[SAMPLE] = bundle.sample
+    if place.suffix == SUFFIX:
+        write_file(place, one_file(parts))
+    else:
+        for name, content in parts.items():
+            write_file(place / name, content)
+        for name in set(PARTS) - set(parts):
+            # Of the bundle that was replaced.
+            (place / name).unlink(missing_ok=True)
+    return load_any(place)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; its folder is made.
+
+    Raises:
+        OSError: The disk is full or may not be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
