@@ -123,3 +123,10 @@ def subject_of(name):
     if name == 'crossvit_student':
         return DescriptorSubject(tiny_student())
     return PoseSubject(small(name).eval(), 'nowhere')
+
+
+@needs_flavour
+def test_a_child_that_takes_too_long_is_ended():
+    request = BuildRequest(FLAVOUR, {'x': (1, 3, 4)})
+    with pytest.raises(EngineError, match=r'did not end within 0\.01 s'):
+        build_in_child(graph_of('Relu', [1, 3, 4]), request, limit_s=0.01)
