@@ -47,7 +47,7 @@ class CrossViewSubject(AbstractSubject):
         ),
         # One view in many has two places to choose from, and a grain of sand tips the scales.
         'int8': Limits(
-            {'log-probability': 4.0, 'probability': 0.5, 'position': 1.5, 'yaw': 5.0}, 'median'
+            {'log-probability': 1.5, 'probability': 0.15, 'position': 0.5, 'yaw': 2.0}, 'median'
         ),
     }
     SHARED: ClassVar[tuple[str, ...]] = (YAWS,)

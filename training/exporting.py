@@ -110,6 +110,7 @@ def make_bundle(
     graph, quantized = _in_precision(subject, single, making, pictures, say)
     say(f'{making.precision}: {len(graph) / 1e6:.1f} MB')
     engine = OnnxEngine(graph, threads=1)
+    _require_batch(subject, engine, making.batch)
     found = compare(subject, engine, samples, making.batch, say)
     assert found.first is not None
     record = ExportRecord(
@@ -190,6 +191,17 @@ def _note(
 ) -> None:
     for key, value in errors.items():
         kept.setdefault(key, []).append(value)
+
+
+def _require_batch(subject: AbstractSubject, engine: AbstractEngine, batch: int) -> None:
+    """Refuses a graph of another batch than was asked for: tracing may settle on its example's."""
+    for name, shape in engine.inputs.items():
+        if name not in subject.SHARED and shape[0] != (batch or -1):
+            raise BundleError(
+                f'{subject.model.NAME} becomes a graph for {shape[0]} samples at a time, not for '
+                f'{batch or "any number"}: something in it asks how many there are (say '
+                '`x.shape[0]`, not `len(x)`); export it for a fixed number'
+            )
 
 
 def _limits(subject: AbstractSubject, making: Making) -> Limits:

@@ -55,7 +55,8 @@ def corrections(T_map_base: Array, T_odom_base: Array) -> Corrections:
         )
     xyz = np.full((max(len(estimate) - 1, 0), 3), np.nan)
     turn = np.full(len(xyz), np.nan)
-    known = np.isfinite(estimate).all(axis=(1, 2)) & np.isfinite(odom).all(axis=(1, 2))
+    both = np.concatenate([estimate, odom], axis=1)
+    known = np.asarray(np.isfinite(both).all(axis=(1, 2)))
     for i in np.flatnonzero(known[:-1] & known[1:]):
         expected = estimate[i] @ se3.inverse(odom[i]) @ odom[i + 1]
         xyz[i] = estimate[i + 1, :3, 3] - expected[:3, 3]

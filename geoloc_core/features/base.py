@@ -71,10 +71,12 @@ class AbstractFeatures(ABC):
     Attributes:
         kind: Name that a place map remembers, e.g. 'sift'; maps and queries must agree in it.
         descriptor_size: D.
+        scale_invariant: Whether things are recognised in a picture half as large.
     """
 
     kind: str
     descriptor_size: int
+    scale_invariant: bool = False
 
     @abstractmethod
     def detect(self, image: NDArray[np.uint8]) -> LocalFeatures:

@@ -53,6 +53,7 @@ class SiftFeatures(AbstractFeatures):
 
     kind = KIND
     descriptor_size = SIZE
+    scale_invariant = True
 
     def __init__(
         self, config: SiftConfig | None = None, *, max_features: int | None = None

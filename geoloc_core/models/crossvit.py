@@ -40,7 +40,7 @@ class PatchTokens(nn.Module):
         if tuple(view.shape[-2:]) != (self.side, self.side):
             view = F.interpolate(view, (self.side, self.side), mode='bicubic', align_corners=False)
         patches = self.proj(view).flatten(2).transpose(1, 2)
-        return torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+        return torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
 
 
 class TwoBranches(nn.Module):

@@ -213,7 +213,7 @@ class FusionTransformer(CrossViewModel):
         height, width = heat.shape[-2:]
         best = heat.flatten(1).argmax(dim=1)
         row, column = best // width, best % width
-        index = torch.arange(len(heat), device=heat.device)
+        index = torch.arange(heat.shape[0], device=heat.device)
         there = belief.logits[index, :, row // s.cell_px, column // s.cell_px]
         yaw = peak_pose(
             Belief(there[:, :, None, None], belief.cell_m, belief.yaws, belief.closed)

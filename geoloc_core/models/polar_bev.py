@@ -118,7 +118,7 @@ class PolarBev(nn.Module):
         polar = self.polar(features, log_scales)
         if self.wraps:
             polar = torch.cat([polar[..., -1:], polar, polar[..., :1]], dim=-1)
-        grid = self.grid.to(polar).expand(len(polar), -1, -1, -1)
+        grid = self.grid.to(polar).expand(polar.shape[0], -1, -1, -1)
         # Nearer than the first distance and past the last column: as at the border.
         bev = F.grid_sample(
             polar, grid, mode='bilinear', padding_mode='border', align_corners=False

@@ -60,7 +60,7 @@ class PoseConcatenation(PoseModel):
         known = there.to(seen.dtype)
         both = torch.cat([seen * known[:, :1], measured * known[:, 1:]], dim=1)
         raw = self.head(torch.tanh(both))[:, None]
-        return {'raw': raw, 'present': present, 'doubt': raw.new_zeros(len(raw))}
+        return {'raw': raw, 'present': present, 'doubt': raw.new_zeros(raw.shape[0])}
 
 
 @dataclass(frozen=True)
@@ -107,4 +107,4 @@ class AtLoc(PoseModel):
             image = depth_channels(depth, self.settings.with_masks)
             there = present[:, 1] > 0
         raw = self.head(F.relu(self.features(self.encoder(image, there))))[:, None]
-        return {'raw': raw, 'present': present, 'doubt': raw.new_zeros(len(raw))}
+        return {'raw': raw, 'present': present, 'doubt': raw.new_zeros(raw.shape[0])}

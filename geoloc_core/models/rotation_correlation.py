@@ -103,7 +103,7 @@ def correlate_rotations(
         score = _correlate(weighted, window, size, method)
         if normalisation == 'none':
             return score
-        known = _window(known, size, side).expand(len(window), -1, -1, -1)
+        known = _window(known, size, side).expand(window.shape[0], -1, -1, -1)
         total = weight.sum(dim=(2, 3, 4))[..., None, None]
         if normalisation == 'weight':
             there = _correlate(weight, known, size, method)

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 from threading import Event
+import time
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ PACKAGES = {
     'tensorrt': 'tensorrt (on a Jetson it comes with JetPack)',
     'tensorrt_rtx': 'pip install tensorrt-rtx-cu12',
 }
+# TensorRT takes minutes for large networks on small machines, TensorRT-RTX seconds.
+LIMIT_S = 1800.0
 _POLL_S = 0.2
 _MESSAGES_KEPT = 20
 
@@ -217,13 +220,19 @@ def _told(messages: list[str]) -> str:
 # ---- in a process of its own ----
 
 
-def build_in_child(weights: bytes, request: BuildRequest, stop: Event | None = None) -> bytes:
+def build_in_child(
+    weights: bytes,
+    request: BuildRequest,
+    stop: Event | None = None,
+    limit_s: float = LIMIT_S,
+) -> bytes:
     """`build_plan` in a process that may die of it.
 
     Args:
         weights: Content of an .onnx file.
         request: What for.
         stop: Once set, the process is ended and the engine given up.
+        limit_s: The same after so long: a robot must not work on it for ever.
 
     Raises:
         EngineError: See `build_plan`; or the process ended without an answer, or was stopped.
@@ -241,15 +250,19 @@ def build_in_child(weights: bytes, request: BuildRequest, stop: Event | None = N
             stderr=subprocess.PIPE,
             env={**os.environ, 'PYTHONPATH': paths},
         )
+    end = time.monotonic() + limit_s
     while True:
         try:
             plan, said = process.communicate(timeout=_POLL_S)
             break
         except subprocess.TimeoutExpired:
-            if stop is not None and stop.is_set():
-                process.kill()
-                process.communicate()
-                raise EngineError('the build was stopped') from None
+            stopped = stop is not None and stop.is_set()
+            if not stopped and time.monotonic() < end:
+                continue
+            process.kill()
+            process.communicate()
+            why = 'was stopped' if stopped else f'did not end within {limit_s:g} s'
+            raise EngineError(f'the build of the engine {why}') from None
     if process.returncode != 0:
         lines = said.decode(errors='replace').strip().splitlines() or ['it said nothing']
         raise EngineError(

@@ -83,7 +83,7 @@ def make_hall_drives(
 
     def motion(along: Route, number: int) -> Trajectory:
         rng = np.random.default_rng([seed, 46, number])
-        return trajectory_along(rng, along, body.style, None, body.base_height)
+        return trajectory_along(rng, _coming_to_rest(along), body.style, None, body.base_height)
 
     drive = make_drive(
         world,
@@ -127,7 +127,7 @@ def street_route(site: Site, street_m: float) -> Route:
         site.onward,
     ]
     limits = [_PAVEMENT_LIMIT, _CAREFUL_LIMIT, _CAREFUL_LIMIT, _CAREFUL_LIMIT, _PAVEMENT_LIMIT]
-    return _coming_to_rest(smoothed(pieces, limits, [], _ROUNDED_M))
+    return smoothed(pieces, limits, [], _ROUNDED_M)
 
 
 def survey_route(hall: Hall) -> Route:
@@ -135,12 +135,14 @@ def survey_route(hall: Hall) -> Route:
     u, near, far = hall.lanes
     west, east = ((-u, near), (-u, far)), ((u, near), (u, far))
     front, back, street = (0.0, near), (0.0, far), (0.0, -_BEFORE_DOOR_M)
+    # Coming back to the door it turns before it sees nothing but the street, too far for depth.
+    turning = (0.0, near + 2.0)
     corners = [
         street, front, back, west[1], west[0], front, east[0], east[1], back,
-        front, west[0], west[1], back, east[1], east[0], front,
+        turning, west[0], west[1], back, east[1], east[0], front,
     ]  # fmt: skip
     way = hall.frame.place(corners)
-    return _coming_to_rest(smoothed([way], [_CAREFUL_LIMIT], [], _ROUNDED_M))
+    return smoothed([way], [_CAREFUL_LIMIT], [], _ROUNDED_M)
 
 
 def _coming_to_rest(route: Route) -> Route:

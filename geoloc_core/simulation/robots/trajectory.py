@@ -189,6 +189,8 @@ def _speed_profile(
     limit = np.minimum(limit, np.sqrt(style.lateral / np.maximum(curvature, 1e-4)))
     limit = np.minimum(limit, style.turn_rate / np.maximum(curvature, 1e-4))
     limit[0] = 0.0
+    if route.limit[-1] == 0.0:
+        limit[-1] = 0.0  # the line ends between two steps: the last of them is where to stop
     wait = np.zeros(len(s))
     for stop in route.stops:
         i = round(stop.s / STEP_M)

@@ -31,7 +31,8 @@ class PlaceLocalizerConfig:
         apart_m: Poses nearer than this, and turned less than `apart_deg`, are one answer.
         apart_deg: See `apart_m`.
         track_shrink: With depth and a narrow prior, features are sought in a picture made so many
-            times smaller: they only lead to where surfaces decide, at a camera's rate.
+            times smaller, at a camera's rate: they only lead to where surfaces decide. For kinds
+            of features that know things by any size, as SIFT does and XFeat does not.
         track_std_m: A prior surer than this, and than `track_std_deg`, narrows the search.
         track_std_deg: See `track_std_m`.
         guided: Without depth, keyframes matched again where the first estimate expects them.

@@ -138,7 +138,8 @@ class PlaceLocalizer:
         sight = None
         if believed is not None and self._search.is_narrow(believed):
             # With depth, features only lead to where surfaces decide.
-            smaller = 1 if depth is None else self.config.track_shrink
+            shrinks = depth is not None and self._features.scale_invariant
+            smaller = self.config.track_shrink if shrinks else 1
             near = self._sight(view, depth, watch, smaller)
             if len(near.local) >= self.config.min_inliers:
                 found = self._search.near(view, near, believed, watch)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from geoloc_core.features.base import LocalFeatures
 from geoloc_core.geometry import se3
@@ -267,6 +266,9 @@ def _near(
     rays: Array, points: NDArray[np.float32], T_place_camera: Array, radius: float
 ) -> tuple[Index, Index]:
     """Pairs (ray, point) where the point would be seen within `radius` (in x/z) of the ray."""
+    # Imported here: robots without a place map need not carry it.
+    from scipy.spatial import cKDTree
+
     seen = se3.transform(se3.inverse(T_place_camera), points)
     ahead = np.flatnonzero(seen[:, 2] > 0.05)
     nothing = np.zeros(0, np.int64)

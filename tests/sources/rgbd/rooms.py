@@ -30,13 +30,16 @@ class PlantedFeatures(AbstractFeatures):
 
     kind = 'planted'
     descriptor_size = D
+    scale_invariant = True
 
     def __init__(self):
+        self.sizes = []
         self.found = LocalFeatures(
             np.zeros((0, 2), 'f4'), np.zeros((0, D), 'f4'), np.zeros(0, 'f4')
         )
 
     def detect(self, image):
+        self.sizes.append(image.shape[:2])
         # A smaller picture shows the same things at fewer pixels.
         scale = np.array([image.shape[1] / CAMERA.width, image.shape[0] / CAMERA.height], 'f4')
         xy = (self.found.xy + np.float32(0.5)) * scale - np.float32(0.5)

@@ -198,10 +198,15 @@ def test_a_narrow_prior_is_tracked_and_a_wrong_one_is_found_out(place, room):
     assert 'tracked' in words(tracked)
     assert off(tracked, TRUTH)[0] < 0.01
     assert 'retrieval_ms' not in tracked.timings_ms
-    # Pictures are looked at in their full size again where depth does not decide.
+    assert localizer._features.sizes == [(CAMERA.height // 2, CAMERA.width // 2)]
+    # Pictures are looked at in their full size where depth does not decide, or size matters.
     colour = look(localizer, room, TRUTH, depth=False, prior=PosePrior(0, near, cov))
     assert 'tracked by colour' in words(colour)
     assert off(colour, TRUTH)[0] < 0.03
+    localizer._features.scale_invariant = False
+    assert 'tracked' in words(look(localizer, room, TRUTH, prior=PosePrior(0, near, cov)))
+    assert localizer._features.sizes[1:] == [(CAMERA.height, CAMERA.width)] * 2
+    localizer._features.scale_invariant = True
     wrong = camera_pose(2.5, 2.0, 3.5) @ se3.inverse(T_BASE_CAMERA)
     found = look(localizer, room, TRUTH, prior=PosePrior(0, wrong, cov))
     assert 'found' in words(found)

@@ -6,7 +6,7 @@ import pytest
 
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
-from tests.benchmarks import redkitchen
+from tests.benchmarks import redkitchen, redkitchen_frames
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ QUERIES = (960, 980)
 def kitchen(real_data):
     folder = real_data('seven_scenes_redkitchen', 'seq')
     frames = redkitchen.read(folder, {*MAPPED, *QUERIES})
-    camera = redkitchen.START.camera
+    camera = redkitchen_frames.START.camera
     mapped = [frame for frame in frames if frame.number in MAPPED]
     place = redkitchen.make_map(mapped, camera, 'sift', 1.0)
     return place, [frame for frame in frames if frame.number in QUERIES], camera
