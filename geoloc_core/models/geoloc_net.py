@@ -264,7 +264,7 @@ class GeolocNet(CrossViewModel):
             size=(self.answered, self.answered),
             canvas=self.within.shape[-1],
             # The tables are quickest for one pair in a graph, transforms for many.
-            method='dft' if len(encoded.aerial) == 1 else 'fft',
+            method='dft' if encoded.aerial.shape[0] == 1 else 'fft',
         )
         return scores * self.log_scale.float().exp()
 
