@@ -64,6 +64,13 @@ setup(
     extras_require={
         'ros': ROS_WHEELS,
         'onnx': ['onnxruntime>=1.17'],
+        # Engines on a GPU; building them with TensorRT-RTX needs none.
+        'trt': [
+            'tensorrt-rtx-cu12>=1.7; platform_system == "Linux" and platform_machine == "x86_64"',
+            # Not held below 13: torch's own would have to be older then.
+            'cuda-bindings>=12.6; platform_system == "Linux"',
+            'onnx>=1.16',
+        ],
         'sim': ['embreex>=2.17.7', 'numba>=0.59'],
         # An upper bound, so that the lock names a version of which a CPU build is at hand.
         'train': [
