@@ -93,7 +93,7 @@ def test_a_teacher_teaches_a_student(reader, tmp_path, capsys):
     assert found[CLASSICAL]['queries'] == found[str(out)]['queries'] == 24
     assert 'r@20' in capsys.readouterr().out
     assert export([str(out), '--out', str(tmp_path / 'bundle'), '--samples', '2']) == 0
-    assert 'describes a picture by 16 numbers' in capsys.readouterr().out
+    assert 'answers with 16 numbers' in capsys.readouterr().out
     assert NetworkDescriptor(load_descriptor_bundle(tmp_path / 'bundle')).size == 16
     assert export([str(tmp_path / 'teacher'), '--out', str(tmp_path / 'b'), '--noise']) == 1
     assert 'train a student' in capsys.readouterr().err

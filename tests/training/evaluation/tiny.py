@@ -43,6 +43,7 @@ class Tiny(CrossViewModel):
                 'camera',
                 RasterSpec('view', 64, 32, HALF, HALF),
                 None,
+                None,
                 CameraSpec('equirectangular', None, None, 2.0),
                 RasterSpec('patch', size, size, HALF, HALF),
                 settings.cells * settings.cell_m / size,
