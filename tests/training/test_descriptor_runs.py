@@ -66,6 +66,7 @@ def recalls(folder):
         return [float(row['validation_recall_at_1']) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_teacher_teaches_a_student(reader, tmp_path, capsys):
     first = config(tmp_path, 'crossvit_teacher', 'spatial_contrastive', 'pairs: batch')
     assert main([str(first), '--out', str(tmp_path / 'teacher')]) == 0

@@ -102,6 +102,7 @@ def test_graphs_answer_like_their_networks(made, name, answers):
     assert '/site-packages/' not in text and 'geoloc_core' not in text
 
 
+@pytest.mark.slow
 def test_a_graph_that_answers_otherwise_is_not_written(monkeypatch):
     model = small('atloc').eval()
     belief = type(model).belief
