@@ -238,7 +238,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         '--only', nargs='+', default=[], metavar='RUN', help='with or without _s<seed>'
     )
-    made.add_argument('--jobs', type=int, default=1, help='runs at a time (1)')
+    made.add_argument(
+        '--jobs',
+        type=int,
+        default=1,
+        help='runs at a time (1), '
+        'each with its share of the processors: no second command beside this one',
+    )
     made.add_argument('--list', action='store_true', help='show the runs and what is done of them')
     return made
 
