@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError
 from geoloc_core.export_record import ExportRecord
-from geoloc_core.spec import RasterSpec, read_specification, write_record
+from geoloc_core.input_spec import RasterSpec
+from geoloc_core.strict_json import read_specification, write_record
 
 FORMAT = 1
 _MAX_SIDE = 4096

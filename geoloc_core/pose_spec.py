@@ -11,7 +11,8 @@ import re
 
 from geoloc_core.errors import BundleError
 from geoloc_core.export_record import ExportRecord
-from geoloc_core.spec import RasterSpec, read_specification, write_record
+from geoloc_core.input_spec import RasterSpec
+from geoloc_core.strict_json import read_specification, write_record
 
 FORMAT = 1
 MODALITIES = ('colour', 'depth')

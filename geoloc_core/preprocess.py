@@ -19,7 +19,7 @@ from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, 
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.geometry.ground_plane import GroundProjector, T_ground_camera
 from geoloc_core.geometry.polar_grid import PolarGrid
-from geoloc_core.spec import CameraSpec, InputSpec, PolarSpec, RasterSpec
+from geoloc_core.input_spec import CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch, Array, GroundView
 
 # (H, W, 3) uint8 and (H, W) bool.

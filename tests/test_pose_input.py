@@ -10,9 +10,9 @@ import pytest
 from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import FisheyeCamera, PinholeCamera
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.pose_input import ideal_camera, ideal_pose, ideal_view, network_arrays
 from geoloc_core.pose_spec import DepthSpec, PoseInputSpec, PoseModelSpec, PoseOutputSpec
-from geoloc_core.spec import RasterSpec
 from geoloc_core.types import GroundView
 from tests.training import room
 from training.augmentation.geometric import crop_view

@@ -12,6 +12,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.geometry.polar_grid import PolarGrid
+from geoloc_core.input_spec import BevSpec, CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.preprocess import (
     cut_patch,
     normalised,
@@ -20,7 +21,6 @@ from geoloc_core.preprocess import (
     Preprocessor,
     warp_camera,
 )
-from geoloc_core.spec import BevSpec, CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch, GroundView
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

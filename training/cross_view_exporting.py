@@ -12,11 +12,12 @@ from torch import Tensor
 
 from geoloc_core.errors import BundleError
 from geoloc_core.export_record import ExportRecord, TensorRecord
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.base import CrossViewModel, normalise
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws, peak_pose
 from geoloc_core.runtime.bundle import ModelBundle
 from geoloc_core.runtime.parity import Figures, VOLUME, volume_difference
-from geoloc_core.spec import FORMAT, ModelSpec, OutputSpec, RasterSpec
+from geoloc_core.spec import FORMAT, ModelSpec, OutputSpec
 from training.export_subject import AbstractSubject, Answers, Arrays, digest, Limits, TRUTH
 from training.onnx_graph import (
     eager_logits,

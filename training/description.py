@@ -17,9 +17,9 @@ from geoloc_core.evaluation.place_recognition import (
     recall_at,
     same_name,
 )
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.base import normalise
 from geoloc_core.models.descriptor import DescriptorModel, SamePlace
-from geoloc_core.spec import RasterSpec
 from training.datasets.observations import (
     OBSERVED_GRID,
     observed_points,

@@ -8,8 +8,8 @@ import numpy as np
 from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import camera_kind
+from geoloc_core.input_spec import InputSpec
 from geoloc_core.preprocess import cut_patch, patch_frame, PatchFrame, Preprocessor
-from geoloc_core.spec import InputSpec
 from training.datasets.sample import Sample
 
 # Further patches of a sample: VIGOR names three. A place may lie outside some of them, and batches

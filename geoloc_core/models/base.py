@@ -10,9 +10,9 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import InputSpec, RasterSpec
 from geoloc_core.models.belief import Belief
 from geoloc_core.models.network import Network
-from geoloc_core.spec import InputSpec, RasterSpec
 
 Outputs = dict[str, Tensor]
 S = TypeVar('S')

@@ -13,11 +13,11 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional as F
 
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.crossvit_layers import MultiScaleEncoder, Rotation
 from geoloc_core.models.crossvit_settings import BranchSettings, CrossVitSettings
 from geoloc_core.models.crossvit_weights import load_imagenet
 from geoloc_core.models.descriptor import DescriptorModel
-from geoloc_core.spec import RasterSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

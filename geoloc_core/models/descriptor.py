@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.network import Network
-from geoloc_core.spec import RasterSpec
 
 BOXES = ('percentile', 'deviation')
 

@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.models.backbones import input_statistics
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import CameraSpec, RasterSpec
 from geoloc_core.models.backbones import make_backbone
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws, volume_from_parts
@@ -34,7 +35,6 @@ from geoloc_core.models.ground_projection import GroundProjection
 from geoloc_core.models.neural_optimizer import RotationEstimator
 from geoloc_core.models.pretrained import pretrained_wanted
 from geoloc_core.models.template_matching import best_xy, correlate, pooled_log_probability
-from geoloc_core.spec import CameraSpec, RasterSpec
 
 Features = UNetFeatures | DptFeatures
 

@@ -35,12 +35,12 @@ from torch.nn import functional as F
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry.polar_grid import PolarGrid
+from geoloc_core.input_spec import CAMERA_KINDS, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.models.backbones import Backbone, input_statistics, make_backbone
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import Belief, doubted_place, evenly_spaced_yaws
 from geoloc_core.models.rotation_correlation import correlate_rotations
-from geoloc_core.spec import CAMERA_KINDS, InputSpec, PolarSpec, RasterSpec
 
 
 @dataclass(frozen=True)

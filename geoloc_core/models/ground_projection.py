@@ -13,7 +13,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.spec import CameraSpec, RasterSpec
+from geoloc_core.input_spec import CameraSpec, RasterSpec
 
 # Points nearer to a pinhole's own plane than this are not seen, m.
 _NEAREST = 0.1

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 
 # To -1..1, as published; not ImageNet's statistics.
 _HALF = (0.5, 0.5, 0.5)

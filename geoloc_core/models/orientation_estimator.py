@@ -20,10 +20,10 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.backbones import input_statistics, make_backbone
 from geoloc_core.models.belief import evenly_spaced_yaws
 from geoloc_core.models.spherical import SphericalTransform
-from geoloc_core.spec import RasterSpec
 
 
 @dataclass(frozen=True)

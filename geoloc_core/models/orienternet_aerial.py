@@ -21,6 +21,7 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.models.backbones import input_statistics
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.base import CrossViewModel, Outputs
@@ -28,7 +29,6 @@ from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.models.feature_pyramid import PyramidEncoder
 from geoloc_core.models.polar_bev import PolarBev
 from geoloc_core.models.rotation_correlation import correlate_rotations
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
 
 _CAMERAS = ('equirectangular', 'pinhole')
 

@@ -17,7 +17,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.spec import CameraSpec
+from geoloc_core.input_spec import CameraSpec
 
 
 class PolarBev(nn.Module):

@@ -10,13 +10,13 @@ import torch
 from torch import nn, Tensor
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.backbones.registry import input_statistics
 from geoloc_core.models.base import normalise, Outputs
 from geoloc_core.models.network import Network
 from geoloc_core.models.pose_layers import PictureEncoder
 from geoloc_core.models.rotations import chordal_mean, rotation_from, rotation_vector, SIZES
 from geoloc_core.pose_spec import DepthSpec, PoseInputSpec
-from geoloc_core.spec import RasterSpec
 
 # Which modalities an answer was made from; floors of the covariance are fitted for each.
 PATTERNS = ('both', 'colour', 'depth')

@@ -8,7 +8,7 @@ maps of the picture's pixels, so gradients pass through; their tables are made o
 
 Convention: integer coordinates are pixel centres; samples are bilinear. A bird's-eye view made of
 a panorama has the panorama's middle column up; one made of a front view has forward to its right.
-So either lies on a patch as it should (`spec.InputSpec.turned`) if the prior's yaw is right.
+So either lies on a patch as it should (`input_spec.InputSpec.turned`) if the prior's yaw is right.
 """
 
 import math

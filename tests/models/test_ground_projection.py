@@ -8,8 +8,8 @@ import torch
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
+from geoloc_core.input_spec import CameraSpec, RasterSpec
 from geoloc_core.models.ground_projection import GroundProjection
-from geoloc_core.spec import CameraSpec, RasterSpec
 
 VIEW = RasterSpec('view', 64, 32, (0.0,) * 3, (1.0,) * 3)
 PANORAMA = CameraSpec('equirectangular', None, None, 2.0)

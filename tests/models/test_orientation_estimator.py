@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.backbones import make_backbone
 from geoloc_core.models.base import parameter_count
 from geoloc_core.models.orientation_estimator import (
@@ -14,7 +15,6 @@ from geoloc_core.models.orientation_estimator import (
     OrientationSettings,
     YawClasses,
 )
-from geoloc_core.spec import RasterSpec
 
 
 def raster(width, height, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)):

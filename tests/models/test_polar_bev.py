@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from geoloc_core.errors import ConfigError
+from geoloc_core.input_spec import CameraSpec
 from geoloc_core.models.polar_bev import PolarBev
-from geoloc_core.spec import CameraSpec
 
 PANORAMA = CameraSpec('equirectangular', None, None, 2.0)
 SCALES, BINS = (0.0, 9.0), 37

@@ -19,7 +19,8 @@ from geoloc_core.runtime.parity import (
     volume_difference,
 )
 from geoloc_core.runtime.parity_sample import ParitySample
-from geoloc_core.spec import OutputSpec, read_record, write_record
+from geoloc_core.spec import OutputSpec
+from geoloc_core.strict_json import read_record, write_record
 
 YAWS = np.radians([-20.0, 0.0, 20.0])
 RECORD = ExportRecord(

@@ -6,7 +6,8 @@ import hashlib
 import onnx
 from onnx import helper, TensorProto
 
-from geoloc_core.spec import BevSpec, FORMAT, InputSpec, ModelSpec, OutputSpec, RasterSpec
+from geoloc_core.input_spec import BevSpec, InputSpec, RasterSpec
+from geoloc_core.spec import FORMAT, ModelSpec, OutputSpec
 
 VIEW, PATCH, GSD = 81, (121, 111), 0.25
 CELLS = (PATCH[0] - VIEW + 1, PATCH[1] - VIEW + 1)

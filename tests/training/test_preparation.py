@@ -8,7 +8,7 @@ import pytest
 
 from geoloc_core.errors import ConfigError, DataError
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.types import AerialPatch
 from tests.models.fixtures import samples, with_prior
 from training.loading import collate

@@ -7,10 +7,10 @@ import sys
 import torch
 from torch import nn
 
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.models.base import CrossViewModel
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.models.registry import MODELS
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
 from tests.models.fixtures import samples
 from training.datasets.base import AbstractDataset, UnreadableError
 from training.datasets.registry import READERS

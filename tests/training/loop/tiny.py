@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.models.base import CrossViewModel
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.models.registry import MODELS
-from geoloc_core.spec import CameraSpec, InputSpec, RasterSpec
 from training.datasets.base import AbstractDataset
 from training.datasets.protocol import fractions, Protocol
 from training.datasets.registry import READERS

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
+from geoloc_core.input_spec import CameraSpec, RasterSpec
 from geoloc_core.models.ground_projection import GroundProjection
-from geoloc_core.spec import CameraSpec, RasterSpec
 from training.objectives.view_masks import draw_cells, draw_strip, hide_most_active, Strip
 
 CPU = torch.device('cpu')
