@@ -14,8 +14,9 @@ from geoloc_core.geometry.cameras import (
     PanoramaCropCamera,
     PinholeCamera,
 )
+from geoloc_core.geometry.lookup import warp_camera
 from geoloc_core.pose_spec import PoseInputSpec
-from geoloc_core.preprocess import normalised, warp_camera
+from geoloc_core.preprocess import normalised
 from geoloc_core.types import Array, GroundView
 
 # A frame with less content than this in it counts as one without: nothing can be told from it.

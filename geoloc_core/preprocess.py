@@ -10,14 +10,15 @@ network's answer becomes a pose.
 from dataclasses import dataclass
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import AbstractCamera, EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.geometry.ground_plane import GroundProjector, T_ground_camera
+from geoloc_core.geometry.grid_cut import cut_of, GridCut
+from geoloc_core.geometry.ground_plane import check_size, GroundProjector, T_ground_camera
+from geoloc_core.geometry.lookup import camera_lookup, Lookup
 from geoloc_core.geometry.polar_grid import PolarGrid
 from geoloc_core.input_spec import CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch, Array, GroundView
@@ -29,8 +30,6 @@ Mask = NDArray
 NORTH = math.pi / 2
 # A level, forward-looking camera in base_link axes: z forward, x right, y down.
 _R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-# Shrinking by less than this is left to bilinear sampling.
-_SHRINK = 1.5
 
 
 @dataclass(frozen=True)
@@ -110,16 +109,57 @@ class Preprocessor:
             pitch: Of the robot, rad.
             prior_yaw: rad, map frame; used if the view is to be turned.
         """
+        if self.spec.camera is None:
+            check_size(view.image, view.camera)
+        lookups = self.lookups(view.camera, view.T_base_camera, roll, pitch, prior_yaw)
+        ground, *above = [lookup.read(view.image) for lookup in lookups]
+        filled = [
+            np.where(lookup.mask[..., None], image, self.neutral)
+            for image, lookup in zip(above, lookups[1:], strict=True)
+        ]
+        mask = lookups[0].mask
+        return np.concatenate([ground, *filled], axis=-1) if filled else ground, mask
+
+    def lookups(
+        self,
+        camera: AbstractCamera,
+        T_base_camera: Array,
+        roll: float,
+        pitch: float,
+        prior_yaw: float,
+    ) -> list[Lookup]:
+        """How the view is read out of a picture: for each plane, the ground (or all of it) first.
+
+        While the pose of the camera hardly changes, they stay the same objects.
+
+        Args:
+            camera: That takes the picture.
+            T_base_camera: (4, 4) its optical frame -> base_link.
+            roll: Of the robot, rad.
+            pitch: Of the robot, rad.
+            prior_yaw: rad, map frame; used if the view is to be turned.
+        """
         turn = prior_yaw if self.spec.turned == 'view' else None
         if self.spec.camera is None:
-            return self._on_ground(view, roll, pitch, 0.0 if turn is None else turn)
-        return self._picture(view, roll, pitch, 0.0 if turn is None else turn - NORTH)
+            turn = 0.0 if turn is None else turn
+            return self._on_ground(camera, T_base_camera, roll, pitch, turn)
+        turn = 0.0 if turn is None else turn - NORTH
+        return [self._picture(camera, T_base_camera, roll, pitch, turn)]
+
+    @property
+    def neutral(self) -> NDArray[np.uint8]:
+        """(3,) RGB that becomes 0 when it is normalised: what upper planes do not see."""
+        return np.rint(255 * np.array(self.spec.view.mean)).astype(np.uint8)
 
     def patch(self, patch: AerialPatch, frame: PatchFrame) -> tuple[Image, Mask]:
         """The patch as the network wants it, (H, W, 3) RGB, and where the map has imagery."""
-        raster = self.spec.patch
-        size = (raster.width, raster.height)
-        return cut_patch(patch, frame, self.spec.patch_gsd, size)
+        cut = self.cut(patch.grid, frame)
+        return (patch.image, patch.mask) if cut is None else cut.read(patch.image, patch.mask)
+
+    def cut(self, grid: Grid, frame: PatchFrame) -> GridCut | None:
+        """How the patch is read out of imagery on a grid; None if that is just what is wanted."""
+        size = (self.spec.patch.width, self.spec.patch.height)
+        return cut_of(grid, frame.center_xy, frame.turn, self.spec.patch_gsd, size)
 
     def ground_m2(self, mask: Mask) -> float:
         """How much ground a view on the ground shows; infinite for a picture.
@@ -134,17 +174,13 @@ class Preprocessor:
         return math.inf
 
     def _on_ground(
-        self, view: GroundView, roll: float, pitch: float, turn: float
-    ) -> tuple[Image, Mask]:
-        if not self._projectors or self._projectors[0].camera != view.camera:
-            self._projectors = self._projectors_for(view.camera)
-        pose = T_ground_camera(view.T_base_camera, roll, pitch, self._base_height_m)
+        self, camera: AbstractCamera, T_base_camera: Array, roll: float, pitch: float, turn: float
+    ) -> list[Lookup]:
+        if not self._projectors or self._projectors[0].camera != camera:
+            self._projectors = self._projectors_for(camera)
+        pose = T_ground_camera(T_base_camera, roll, pitch, self._base_height_m)
         pose = se3.from_planar(0.0, 0.0, turn) @ pose
-        (ground, mask), *above = [p.look(view.image, pose) for p in self._projectors]
-        # What becomes 0 when it is normalised.
-        neutral = np.rint(255 * np.array(self.spec.view.mean)).astype(np.uint8)
-        filled = [np.where(seen[..., None], image, neutral) for image, seen in above]
-        return np.concatenate([ground, *filled], axis=-1) if filled else ground, mask
+        return [projector.lookup(pose) for projector in self._projectors]
 
     def _projectors_for(self, camera: AbstractCamera) -> list[GroundProjector]:
         """One for each plane that the picture is laid on, the ground first."""
@@ -164,16 +200,16 @@ class Preprocessor:
         return PolarGrid(polar.near_m, polar.far_m, self.spec.view.width, self.spec.view.height)
 
     def _picture(
-        self, view: GroundView, roll: float, pitch: float, turn: float
-    ) -> tuple[Image, Mask]:
+        self, camera: AbstractCamera, T_base_camera: Array, roll: float, pitch: float, turn: float
+    ) -> Lookup:
         """What the level camera would see, looking `turn` to the right of straight ahead."""
         assert self._level is not None
         R_level_camera = (
-            se3.from_xyz_rpy(0.0, 0.0, 0.0, roll, pitch, 0.0)[:3, :3] @ view.T_base_camera[:3, :3]
+            se3.from_xyz_rpy(0.0, 0.0, 0.0, roll, pitch, 0.0)[:3, :3] @ T_base_camera[:3, :3]
         )
         # Rays of the wanted camera, level axes, turned clockwise by `turn`.
         R_turned = se3.from_planar(0.0, 0.0, -turn)[:3, :3] @ _R_BASE_OPTICAL
-        return warp_camera(view.image, view.camera, self._level, R_level_camera.T @ R_turned)
+        return camera_lookup(camera, self._level, R_level_camera.T @ R_turned)
 
 
 def level_camera(spec: CameraSpec, view: RasterSpec) -> AbstractCamera:
@@ -182,49 +218,6 @@ def level_camera(spec: CameraSpec, view: RasterSpec) -> AbstractCamera:
         return EquirectangularCamera(view.width, view.height)
     assert spec.focal_px is not None and spec.center_px is not None
     return PinholeCamera(view.width, view.height, *spec.focal_px, *spec.center_px)
-
-
-def warp_camera(
-    image: Image, camera: AbstractCamera, wanted: AbstractCamera, R_camera_wanted: Array
-) -> tuple[Image, Mask]:
-    """A picture as another camera at the same place would take it.
-
-    Args:
-        image: (H, W, 3) of `camera`.
-        camera: That took it.
-        wanted: That shall have taken it.
-        R_camera_wanted: (3, 3) rotation, optical axes of `wanted` -> of `camera`.
-
-    Returns:
-        (wanted.height, wanted.width, 3), black where `camera` did not look; and where it did.
-    """
-    ratio = _px_per_rad(camera) / _px_per_rad(wanted)
-    if ratio > _SHRINK:
-        size = (round(camera.width / ratio), round(camera.height / ratio))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        camera = camera.resized(*size)
-    rays = wanted.rays().astype(np.float32) @ R_camera_wanted.T.astype(np.float32)
-    u, v, valid = camera.project_xyz(rays[..., 0], rays[..., 1], rays[..., 2])
-    valid = valid & np.isfinite(u) & np.isfinite(v)
-    u = np.where(valid, u, -10.0).astype(np.float32)
-    v = np.where(valid, np.clip(v, 0, camera.height - 1), -10.0).astype(np.float32)
-    if camera.wraps:
-        # One column more on either side joins the seam; BORDER_WRAP would also wrap the poles.
-        image = np.concatenate([image[:, -1:], image, image[:, :1]], axis=1)
-        u = np.where(valid, u + 1.0, -10.0).astype(np.float32)
-    else:
-        u = np.where(valid, np.clip(u, 0, camera.width - 1), -10.0).astype(np.float32)
-    out = cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-    return out, valid
-
-
-def _px_per_rad(camera: AbstractCamera) -> float:
-    """Pixels a radian in the middle of the picture, along the coarser axis."""
-    middle = (camera.width - 1) / 2, (camera.height - 1) / 2
-    uv = np.array([middle, (middle[0] + 1, middle[1]), (middle[0], middle[1] + 1)])
-    rays = camera.unproject(uv)
-    steps = np.linalg.norm(rays[1:] - rays[0], axis=1)
-    return float(1.0 / steps.max())
 
 
 def cut_patch(
@@ -241,38 +234,8 @@ def cut_patch(
     Returns:
         (height, width, 3) RGB, black outside the old patch; and where there is imagery.
     """
-    image: Image = patch.image
-    mask: Mask = patch.mask
-    grid = patch.grid
-    wanted = Grid(frame.center_xy, gsd, *size)
-    if frame.turn == 0.0 and wanted == grid:
-        return image, mask
-    factor = int(gsd / grid.gsd)
-    if gsd / grid.gsd > _SHRINK:
-        # Whole factors keep pixel borders, and with them the grid's middle, where they were.
-        factor = max(factor, 2)
-        width, height = grid.width // factor, grid.height // factor
-        box = (slice(0, height * factor), slice(0, width * factor))
-        corner = grid.xy_from_uv(((width * factor - 1) / 2, (height * factor - 1) / 2))
-        image = cv2.resize(
-            np.ascontiguousarray(image[box]), (width, height), interpolation=cv2.INTER_AREA
-        )
-        # A shrunken pixel counts as known if all that it mixes is.
-        mask = np.asarray(mask[box].reshape(height, factor, width, factor).all(axis=(1, 3)))
-        grid = Grid((float(corner[0]), float(corner[1])), grid.gsd * factor, width, height)
-    # Three corners of the wanted patch, in pixels of the old one.
-    corners = np.array([[0.0, 0.0], [size[0] - 1.0, 0.0], [0.0, size[1] - 1.0]])
-    local = (corners - [(size[0] - 1) / 2, (size[1] - 1) / 2]) * [gsd, -gsd]
-    c, s = math.cos(frame.turn), math.sin(frame.turn)
-    world = local @ np.array([[c, s], [-s, c]]) + frame.center_xy
-    affine = cv2.getAffineTransform(
-        corners.astype(np.float32), grid.uv_from_xy(world).astype(np.float32)
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    out = cv2.warpAffine(image, affine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    known = cv2.warpAffine(mask.astype(np.uint8) * 255, affine, size, flags=flags) >= 128
-    out[~known] = 0
-    return out, known
+    cut = cut_of(patch.grid, frame.center_xy, frame.turn, gsd, size)
+    return (patch.image, patch.mask) if cut is None else cut.read(patch.image, patch.mask)
 
 
 def normalised(image: Image, mask: Mask, spec: RasterSpec) -> NDArray[np.float32]:

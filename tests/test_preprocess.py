@@ -11,6 +11,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera, PinholeCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.geometry.lookup import warp_camera
 from geoloc_core.geometry.polar_grid import PolarGrid
 from geoloc_core.input_spec import BevSpec, CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.preprocess import (
@@ -19,7 +20,6 @@ from geoloc_core.preprocess import (
     patch_frame,
     PatchFrame,
     Preprocessor,
-    warp_camera,
 )
 from geoloc_core.types import AerialPatch, GroundView
 

@@ -18,6 +18,7 @@ from geoloc_core.errors import CalibrationError, ConfigError, InputError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.geometry.lookup import Lookup, NOWHERE
 from geoloc_core.geometry.polar_grid import PolarGrid
 
 Array = NDArray[np.float64]
@@ -25,8 +26,6 @@ Array = NDArray[np.float64]
 # Rays closer to the horizon than this hit the ground so far away that neither the flat ground nor
 # the attitude is good enough to say where.
 MIN_DEPRESSION = math.radians(1.0)
-# Where the fixed-point maps of cv2.remap point for cells without a pixel: outside of any image.
-_NOWHERE = -10.0
 # cv2.remap addresses with 16 bits.
 _MAX_IMAGE_SIDE = 32767
 
@@ -69,8 +68,7 @@ class _Table:
     """Lookup for one attitude: where each cell lies in the image."""
 
     T_ground_camera: Array
-    maps: tuple[NDArray, NDArray]
-    mask: NDArray[np.bool_]
+    lookup: Lookup
 
 
 class GroundProjector:
@@ -150,22 +148,9 @@ class GroundProjector:
 
         Arguments and errors as of `bev`; zero where not seen.
         """
-        if image.shape[:2] != (self.camera.height, self.camera.width):
-            raise InputError(
-                f'image is {image.shape[1]} x {image.shape[0]}, but its camera is calibrated for '
-                f'{self.camera.width} x {self.camera.height}: resize the camera with resized()'
-            )
-        table = self._table_for(T_ground_camera)
-        # Wrapping joins the seam, but it leaves nowhere for unseen cells to point to.
-        border = cv2.BORDER_WRAP if self.camera.wraps else cv2.BORDER_CONSTANT
-        out = cv2.remap(image, *table.maps, cv2.INTER_LINEAR, borderMode=border)
-        if self.supersampling > 1:
-            size = (self.grid.width, self.grid.height)
-            out = cv2.resize(out, size, interpolation=cv2.INTER_AREA)
-        if self.camera.wraps or self.supersampling > 1:
-            out = cv2.copyTo(out, table.mask.view(np.uint8))
-        # cv2 drops a last axis of one channel.
-        return out.reshape(*out.shape[:2], *image.shape[2:]), table.mask
+        check_size(image, self.camera)
+        lookup = self.lookup(T_ground_camera)
+        return lookup.read(image), lookup.mask
 
     def mask(self, T_ground_camera: ArrayLike) -> NDArray[np.bool_]:
         """Which cells (H, W) the camera sees.
@@ -173,15 +158,20 @@ class GroundProjector:
         Raises:
             CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
         """
-        return self._table_for(T_ground_camera).mask
+        return self.lookup(T_ground_camera).mask
 
-    def _table_for(self, T_ground_camera: ArrayLike) -> _Table:
+    def lookup(self, T_ground_camera: ArrayLike) -> Lookup:
+        """Where the cells lie in the image; the same object while the pose hardly changes.
+
+        Raises:
+            CalibrationError: The pose is no rigid motion, or the camera is not above the ground.
+        """
         T = np.asarray(T_ground_camera, dtype=np.float64)
         table = self._table
         if table is None or not self._is_near(T, table.T_ground_camera):
             table = self._make_table(T)
             self._table = table
-        return table
+        return table.lookup
 
     def _is_near(self, T: Array, other: Array) -> bool:
         moved = np.abs(T[:3, 3] - other[:3, 3]).max()
@@ -193,8 +183,8 @@ class GroundProjector:
         # The outermost half pixel repeats the edge pixel, or meets the one across the seam.
         if not self.camera.wraps:
             u = np.clip(u, 0, self.camera.width - 1)
-        u = np.where(mask, u, _NOWHERE).astype(np.float32, copy=False)
-        v = np.where(mask, np.clip(v, 0, self.camera.height - 1), _NOWHERE)
+        u = np.where(mask, u, NOWHERE).astype(np.float32, copy=False)
+        v = np.where(mask, np.clip(v, 0, self.camera.height - 1), NOWHERE)
         maps = cv2.convertMaps(u, v.astype(np.float32, copy=False), cv2.CV_16SC2)
         n = self.supersampling
         if n > 1:
@@ -202,7 +192,7 @@ class GroundProjector:
             blocks = mask.reshape(self.grid.height, n, self.grid.width, n)
             mask = np.asarray(np.all(blocks, axis=(1, 3)))
         mask.setflags(write=False)
-        return _Table(T.copy(), maps, mask)
+        return _Table(T.copy(), Lookup(maps, mask, wraps=self.camera.wraps, samples=n))
 
     def _project_cells(self, T: Array) -> tuple[NDArray, NDArray, NDArray[np.bool_]]:
         """Image coordinates (H n, W n) of all samples and which of them are seen."""
@@ -218,6 +208,19 @@ class GroundProjector:
         away = abs(t[2] - self.height_m)
         farthest = away / math.tan(self.min_depression) if self.min_depression > 0 else math.inf
         return u, v, valid & (dx * dx + dy * dy <= farthest**2)
+
+
+def check_size(image: NDArray, camera: AbstractCamera) -> None:
+    """Refuses images that are not of the camera's size.
+
+    Raises:
+        InputError: Says which sizes.
+    """
+    if image.shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            f'image is {image.shape[1]} x {image.shape[0]}, but its camera is calibrated for '
+            f'{camera.width} x {camera.height}: resize the camera with resized()'
+        )
 
 
 def check_above_ground(T_ground_camera: Array) -> None:
@@ -277,7 +280,7 @@ def view_from_bev(
         & (uv[..., 1] >= 0)
         & (uv[..., 1] <= bev.grid.height - 1)
     )
-    uv = np.where(hits[..., None], uv, _NOWHERE).astype(np.float32)
+    uv = np.where(hits[..., None], uv, NOWHERE).astype(np.float32)
     maps = cv2.convertMaps(uv[..., 0], uv[..., 1], cv2.CV_16SC2)
     image = cv2.remap(bev.image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     # A pixel is painted only if all cells that it mixes are.

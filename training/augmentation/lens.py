@@ -8,7 +8,7 @@ import numpy as np
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import PinholeCamera
-from geoloc_core.preprocess import warp_camera
+from geoloc_core.geometry.lookup import warp_camera
 from training.augmentation.step import Step
 from training.datasets.sample import Sample
 
