@@ -9,6 +9,7 @@ from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import camera_kind
 from geoloc_core.input_spec import InputSpec
+from geoloc_core.lever_arm import lever_arm, moved
 from geoloc_core.preprocess import cut_patch, patch_frame, PatchFrame, Preprocessor
 from training.datasets.sample import Sample
 
@@ -23,6 +24,8 @@ class CrossViewPreparation:
 
     The patch is cut around the prior, as a robot's is: a prior that is off moves the truth away
     from the patch's middle. Readers and augmentation (`draw_prior`) say how far it may be off.
+    Prior and truth are those of the point that the network can find: base_link, or the camera
+    (`geoloc_core.lever_arm`).
 
     Attributes:
         inputs: What the network is fed.
@@ -66,9 +69,10 @@ class CrossViewPreparation:
                 f'{sample.key}: taken by a camera of kind {kind}, the network is made for '
                 f'{" or ".join(self.inputs.camera_kinds)}'
             )
-        x, y, prior_yaw = se3.planar(prior.T_map_base)
+        arm = lever_arm(self.inputs, view.T_base_camera)
+        x, y, prior_yaw = (float(v) for v in moved(se3.planar(prior.T_map_base), arm))
         frame = patch_frame(self.inputs, (x, y, prior_yaw))
-        pose = np.array(se3.planar(sample.T_map_base))
+        pose = moved(se3.planar(sample.T_map_base), arm)
         image, mask = self._preprocessor.view(view, 0.0, 0.0, prior_yaw)
         aerial, known = self._preprocessor.patch(patch, frame)
         variance = prior.cov.diagonal()[[0, 1, 5]]

@@ -12,6 +12,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.lever_arm import lever_arm, moved
 from geoloc_core.preprocess import normalised, patch_frame, Preprocessor
 from geoloc_core.runtime.bundle import ModelBundle
 from geoloc_core.runtime.engine import AbstractEngine
@@ -71,13 +72,13 @@ class ModelMatcher(AbstractMatcher):
         return (self._engine,)
 
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:
-        """The patch the network was made for, around the prior."""
+        """The patch the network was made for, around the prior of the point that it finds."""
         spec = self.bundle.spec.inputs
-        x, y, _ = se3.planar(prior.T_map_base)
+        x, y, _ = moved(se3.planar(prior.T_map_base), self._arm(view, Attitude.of(prior)))
         side = max(spec.patch.width, spec.patch.height)
         # A patch that is turned needs its corners from further out.
         reach = math.sqrt(2.0) if spec.turned == 'patch' else 1.0
-        return PatchRequest((x, y), reach * side * spec.patch_gsd, spec.patch_gsd)
+        return PatchRequest((float(x), float(y)), reach * side * spec.patch_gsd, spec.patch_gsd)
 
     def log_likelihood(
         self, view: GroundView, attitude: Attitude, patch: AerialPatch, prior: PosePrior
@@ -117,20 +118,30 @@ class ModelMatcher(AbstractMatcher):
                 f'{self.bundle.folder}: the output has shape {logits.shape}, expected {expected}, '
                 'all finite'
             )
-        scores = north_up(logits[0] / np.float32(out.temperature), frame.turn)
+        yaws = offsets + frame.prior_yaw
+        arm = self._arm(view, attitude)
+        x, y, _ = moved((*patch.grid.center_xy, yaw), -arm)
+        scores = north_up(
+            logits[0] / np.float32(out.temperature), frame.turn, _moves(arm, yaw, yaws) / out.gsd
+        )
         done = time.perf_counter()
         return MatchResult(
             Status.OK,
             self._engine.news(),
             scores,
-            Grid(patch.grid.center_xy, out.gsd, scores.shape[2], scores.shape[1]),
-            offsets + frame.prior_yaw,
+            Grid((float(x), float(y)), out.gsd, scores.shape[2], scores.shape[1]),
+            yaws,
             timings_ms={
                 'view_ms': 1e3 * (seen - start),
                 'cut_ms': 1e3 * (cut - seen),
                 'normalise_ms': 1e3 * (ready - cut),
                 'engine_ms': 1e3 * (done - ready),
             },
+        )
+
+    def _arm(self, view: GroundView, attitude: Attitude) -> Array:
+        return lever_arm(
+            self.bundle.spec.inputs, view.T_base_camera, attitude.roll, attitude.pitch
         )
 
     def _yaws_at_once(self) -> int:
@@ -165,40 +176,53 @@ def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi, at_once: int = 0) -> A
     return np.linspace(-half, half, count)
 
 
-def north_up(scores: NDArray[np.float32], turn: float) -> NDArray[np.float32]:
+def _moves(arm: Array, yaw: float, yaws: Array) -> Array:
+    """(K, 2) m east and north: where base_link goes from where it is at `yaw`, at each of `yaws`.
+
+    The point that was found, at the end of the arm, stays.
+    """
+    here = moved((0.0, 0.0, yaw), -arm)
+    return np.array([moved((0.0, 0.0, each), -arm) - here for each in yaws])[:, :2]
+
+
+def north_up(
+    scores: NDArray[np.float32], turn: float, moves: Array | None = None
+) -> NDArray[np.float32]:
     """A volume whose cells lie along a turned patch, on cells that run east and south.
 
     Args:
         scores: (K, H, W) log-likelihoods.
         turn: Direction of the patch's right-hand side, rad from east.
+        moves: (K, 2) cells east and north by which each layer is moved then; None for none.
 
     Returns:
         (K, H', W') about the same middle, of the same gsd and large enough for all of the turned
-        one; what lies outside of that is as unlikely as the worst of it.
+        and moved one; what lies outside of that is as unlikely as the worst of it.
     """
-    if turn == 0.0:
+    moves = np.zeros((len(scores), 2)) if moves is None else moves
+    if turn == 0.0 and not moves.any():
         return scores
     c, s = math.cos(turn), math.sin(turn)
     height, width = scores.shape[1:]
-    # A quarter turn must not grow by a cell because its cosine is not quite 0.
+    # Neither a quarter turn whose cosine is not quite 0 nor a move of nothing adds a cell.
+    wider, higher = (2 * math.ceil(most - 1e-6) for most in np.abs(moves).max(axis=0))
     size = (
-        math.ceil(abs(c) * width + abs(s) * height - 1e-6),
-        math.ceil(abs(s) * width + abs(c) * height - 1e-6),
+        math.ceil(abs(c) * width + abs(s) * height - 1e-6) + wider,
+        math.ceil(abs(s) * width + abs(c) * height - 1e-6) + higher,
     )
     # Rows run down, so that a counter-clockwise turn of the frame reads clockwise of the cell.
     turned = np.array([[c, -s], [s, c]])
     middle, wanted = (np.array([n - 1, m - 1]) / 2 for n, m in ((width, height), size))
-    affine = np.column_stack([turned, middle - turned @ wanted])
     return np.stack(
         [
             cv2.warpAffine(
                 layer,
-                affine,
+                np.column_stack([turned, middle - turned @ (wanted + move)]),
                 size,
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                 borderMode=cv2.BORDER_CONSTANT,
                 borderValue=float(scores.min()),
             )
-            for layer in scores
+            for layer, move in zip(scores, moves * [1.0, -1.0], strict=True)
         ]
     )

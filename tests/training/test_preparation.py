@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.grid import Grid
-from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
+from geoloc_core.input_spec import CameraSpec, InputSpec, PolarSpec, RasterSpec
 from geoloc_core.types import AerialPatch
 from tests.models.fixtures import samples, with_prior
 from training.loading import collate
@@ -90,3 +91,25 @@ def test_truth_is_counted_from_the_prior():
     np.testing.assert_allclose(other['truth'] - one['truth'], [-3.0, 2.0, -0.5], atol=1e-4)
     # Patches follow the prior, by whole pixels of 1 m here.
     np.testing.assert_array_equal(other['patch'][:, :-3, :-4], one['patch'][:, 2:-1, 3:-1])
+
+
+def test_a_network_that_is_fed_pictures_learns_where_the_camera_is():
+    sample = samples(1)[0]
+    # base_link 1.5 m behind and 0.5 m right of the camera, which stays where it is.
+    arm = se3.from_planar(1.5, 0.5, 0.0)
+    away = se3.inverse(arm)
+    mounted = replace(
+        sample,
+        view=replace(sample.view, T_base_camera=arm @ sample.view.T_base_camera),
+        T_map_base=sample.T_map_base @ away,
+        prior=replace(sample.prior, T_map_base=sample.prior.T_map_base @ away),
+    )
+    one, other = (CrossViewPreparation(INPUTS)(s) for s in (sample, mounted))
+    np.testing.assert_allclose(other['truth'], one['truth'], atol=1e-5)
+    np.testing.assert_allclose(other['frame'], one['frame'], atol=1e-9)
+    # A view on the ground is laid around base_link.
+    on_ground = replace(INPUTS, view_kind='polar', polar=PolarSpec(1.0, 9.0, (0.0,)), camera=None)
+    pose = se3.planar(mounted.T_map_base)
+    made = CrossViewPreparation(on_ground)(mounted)
+    prior = se3.planar(mounted.prior.T_map_base)
+    np.testing.assert_allclose(made['truth'][:2], np.subtract(pose, prior)[:2], atol=1e-5)

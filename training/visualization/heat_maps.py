@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.lever_arm import moved
 from geoloc_core.preprocess import cut_patch, NORTH, PatchFrame
 from geoloc_core.visualization.ink import BACKGROUND, QUIET
 from training.datasets.overlays import view_on_ground
@@ -107,6 +108,7 @@ def _ground(
     look: Look, pose: tuple[float, float, float], gsd: float, side: int
 ) -> tuple[Image, NDArray[np.bool_]]:
     assert look.sample.T_map_base is not None
-    T = se3.from_planar(*pose, look.sample.T_map_base[2, 3])
+    x, y, yaw = moved(pose, -look.arm)
+    T = se3.from_planar(x, y, yaw, look.sample.T_map_base[2, 3])
     grid = Grid(look.frame.center_xy, gsd, side, side)
     return view_on_ground(replace(look.sample, T_map_base=T), grid)

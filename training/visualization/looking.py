@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from geoloc_core.lever_arm import lever_arm
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import Belief, mean_and_covariance, peak_pose
 from geoloc_core.preprocess import PatchFrame
@@ -37,6 +38,8 @@ class Look:
         pose: (3,) the answer.
         cov: (3, 3) about the answer.
         patch_gsd: m/px of the patch as fed.
+        arm: (2,) m, forward and left from base_link to the point that the poses are of; see
+            `geoloc_core.lever_arm`.
     """
 
     sample: Sample
@@ -48,6 +51,7 @@ class Look:
     pose: Array
     cov: Array
     patch_gsd: float
+    arm: Array
 
     @property
     def heat(self) -> NDArray[np.float32]:
@@ -125,6 +129,7 @@ def look(
         batch['truth'][0].double().cpu().numpy(),
         *answer_of(belief),
         model.inputs.patch_gsd,
+        lever_arm(model.inputs, sample.view.T_base_camera),
     )
 
 

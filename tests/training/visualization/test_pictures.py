@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.types import AerialPatch
@@ -80,6 +81,27 @@ def test_ground_of_the_view_goes_on_at_the_truth():
     assert image.shape == (182, 326, 3)
     assert np.abs(image[:, :160].astype(int) - image[:, 166:]).mean() > 1
     assert birds_eye_picture(Told(), seen, 100).shape[0] == 122
+
+
+def test_the_ground_stays_where_the_camera_sees_it():
+    image = on_the_ground(seen_by((8.0, 0.0, 0.0)), 160)
+    sample = samples(1)[0]
+    arm = se3.from_planar(1.5, 0.5, 0.0)
+    away = se3.inverse(arm)
+    mounted = replace(
+        sample,
+        view=replace(sample.view, T_base_camera=arm @ sample.view.T_base_camera),
+        T_map_base=sample.T_map_base @ away,
+        prior=replace(sample.prior, T_map_base=sample.prior.T_map_base @ away),
+    )
+    seen_so = seen_by((8.0, 0.0, 0.0), mounted)
+
+    def differing(look):
+        return np.mean(np.abs(on_the_ground(look, 160).astype(int) - image) > 8)
+
+    # But for the rim, which is a circle around base_link.
+    assert differing(seen_so) < 0.1
+    assert differing(replace(seen_so, arm=-seen_so.arm)) > 0.2
 
 
 def test_features_become_three_colours():
