@@ -59,11 +59,7 @@ def gaussian_log_prior(grid: Grid, yaws: Array, mean: Array, cov: Array) -> Volu
     x = grid.xy_from_uv(np.stack([np.arange(grid.width), np.zeros(grid.width)], -1))[:, 0]
     y = grid.xy_from_uv(np.stack([np.zeros(grid.height), np.arange(grid.height)], -1))[:, 1]
     dx, dy = (x - mean[0])[None, :], (y - mean[1])[:, None]
-    info: Array = np.zeros((3, 3))
-    if cov[2, 2] > _FLAT_YAW_STD**2:
-        info[:2, :2] = np.linalg.inv(cov[:2, :2])
-    else:
-        info[:] = np.linalg.inv(cov)
+    info = information_of(cov)
     plane = info[0, 0] * dx**2 + 2 * info[0, 1] * dx * dy + info[1, 1] * dy**2
     slope = 2 * (info[0, 2] * dx + info[1, 2] * dy)
     d_yaw = angles.difference(yaws, mean[2])
@@ -71,6 +67,20 @@ def gaussian_log_prior(grid: Grid, yaws: Array, mean: Array, cov: Array) -> Volu
     for layer, d in zip(out, d_yaw, strict=True):
         layer[:] = -0.5 * (plane + d * slope + info[2, 2] * d**2)
     return out
+
+
+def information_of(cov: Array) -> Array:
+    """(3, 3) inverse of a prior's covariance; nothing is known of a yaw flatter than 1.2 rad.
+
+    Args:
+        cov: (3, 3) of x, y, yaw, positive definite.
+    """
+    info: Array = np.zeros((3, 3))
+    if cov[2, 2] > _FLAT_YAW_STD**2:
+        info[:2, :2] = np.linalg.inv(cov[:2, :2])
+    else:
+        info[:] = np.linalg.inv(cov)
+    return info
 
 
 def posterior(

@@ -18,6 +18,8 @@ Array = NDArray[np.float64]
 
 # Where cells without a pixel point to: outside of any image.
 NOWHERE = -10.0
+# OpenCV reads at whole multiples of a pixel over this.
+FRACTIONS = 32
 # Shrinking by less than this is left to bilinear sampling.
 SHRINK = 1.5
 
@@ -79,10 +81,10 @@ class Lookup:
         """
         first, second = self.maps
         if first.dtype != np.int16:
-            return first, second
-        # OpenCV's pair: whole pixels, and both fractions, 32nds, in one number (v * 32 + u).
-        u = first[..., 0] + (second & 31).astype(np.float32) / 32
-        v = first[..., 1] + (second >> 5).astype(np.float32) / 32
+            return np.rint(first * FRACTIONS) / FRACTIONS, np.rint(second * FRACTIONS) / FRACTIONS
+        # OpenCV's pair: whole pixels, and both fractions in one number.
+        u = first[..., 0] + (second % FRACTIONS) / np.float32(FRACTIONS)
+        v = first[..., 1] + (second // FRACTIONS) / np.float32(FRACTIONS)
         return u.astype(np.float32), v.astype(np.float32)
 
 
