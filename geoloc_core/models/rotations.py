@@ -89,8 +89,11 @@ def chordal_mean(R: Tensor) -> Tensor:
     """
     M = _outer_product(R.mean(dim=-3))
     for _ in range(_SQUARINGS):
-        M = M @ M
-        M = M / (M.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] + _TINY)
+        # M @ M as a sum of products, over its trace, which for M = M^T is |M|^2. TensorRT-RTX
+        # writes a chain of small matrix products (and `diagonal`) out into one expression, several
+        # times longer with each of them; sums end an expression.
+        square = (M[..., :, :, None] * M[..., None, :, :]).sum(dim=-2)
+        M = square / ((M * M).sum(dim=(-2, -1), keepdim=True) + _TINY)
     return rotation_from_quaternion(_column(M))
 
 

@@ -94,6 +94,23 @@ def test_the_mean_of_rotations_is_the_nearest_one():
     assert float(angle_between(mean, matrices([[0, 0, math.pi + 0.05]])[0])) < 1e-5
 
 
+@pytest.mark.parametrize('count', [1, 2, 7])
+@pytest.mark.parametrize('size', [0.05, 0.8, math.pi])
+def test_the_mean_is_the_first_eigenvector(count, size):
+    angles = np.random.default_rng(count).uniform(0.0, size, (5, count, 1))
+    axes = turns(5 * count, 1.0, seed=2).reshape(5, count, 3)
+    R = matrices((angles * axes).reshape(-1, 3)).reshape(5, count, 3, 3)
+    q = quaternion_from_rotation(R).numpy()
+    values, vectors = np.linalg.eigh(np.einsum('bki,bkj->bij', q, q))
+    # Two values that are nearly one have no first.
+    clear = values[:, 3] > 1.1 * values[:, 2]
+    assert clear.any()
+    wanted, found = vectors[clear, :, 3], quaternion_from_rotation(chordal_mean(R)).numpy()[clear]
+    np.testing.assert_allclose(np.abs((wanted * found).sum(1)), 1.0, atol=1e-9)
+    single = chordal_mean(R.float())
+    assert torch.allclose(single[torch.tensor(clear)].double(), chordal_mean(R)[clear], atol=1e-5)
+
+
 def test_a_mean_of_opposite_rotations_is_still_a_rotation():
     R = torch.stack([torch.eye(3), torch.diag(torch.tensor([-1.0, -1.0, 1.0]))])[None]
     mean = chordal_mean(R)[0]
