@@ -89,6 +89,11 @@ class Cuda:
         kind = getattr(self._api.cudaMemcpyKind, _TO_DEVICE if to_device else _TO_HOST)
         self.call('cudaMemcpyAsync', *ends, bytes_, kind, stream)
 
+    def copy_within(self, to: Any, source: Any, bytes_: int, stream: Any) -> None:
+        """Starts a copy from one address on the device to another, in the order of a stream."""
+        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self.call('cudaMemcpyAsync', to, source, bytes_, kind, stream)
+
     def captured(self, stream: Any, work: Callable[[], None]) -> Any:
         """The work that is put on a stream, as a graph that can be launched again and again.
 
@@ -109,6 +114,54 @@ class Cuda:
             return self.call('cudaGraphInstantiate', graph, 0)
         finally:
             self.call('cudaGraphDestroy', graph)
+
+
+class Replayed:
+    """Work on a stream: step by step at first, then as one graph, where that can be made.
+
+    Attributes:
+        state: What became of the graph, for people.
+    """
+
+    def __init__(self, cuda: Cuda, stream: Any, work: Callable[[], None]) -> None:
+        """Does nothing yet.
+
+        Args:
+            cuda: The device.
+            stream: That the work is put on.
+            work: Puts it there; the same addresses every time.
+        """
+        self._cuda, self._stream, self._work = cuda, stream, work
+        self._graph: Any = None
+        self.state = 'not yet'
+
+    def start(self) -> None:
+        """Puts the work on the stream.
+
+        Raises:
+            EngineError: It cannot be put there.
+        """
+        if self._graph is not None:
+            self._cuda.call('cudaGraphLaunch', self._graph, self._stream)
+        else:
+            self._work()
+
+    def settle(self) -> None:
+        """After a first run that went well: makes the graph; else runs stay as they are."""
+        if self.state != 'not yet':
+            return
+        try:
+            self._graph = self._cuda.captured(self._stream, self._work)
+            self.state = 'used'
+        except EngineError as error:
+            self.state = f'not used: {error}'
+
+    def free(self) -> None:
+        """Gives the graph back."""
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            with suppress(EngineError):
+                self._cuda.call('cudaGraphExecDestroy', graph)
 
 
 class Buffer:

@@ -2,10 +2,11 @@
 """Runs a TensorRT plan of fixed sizes, of either flavour.
 
 One stream, pinned memory on the host, all addresses set once. The first run is put on the stream
-step by step; then copies and network together become one CUDA graph, launched once a frame.
+step by step; then copies and network together become one CUDA graph, launched once a frame. Where
+inputs lie on the device already (`run_on_device`), nothing passes through the host.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError, EngineError
-from geoloc_core.runtime.cuda import Buffer, Cuda
+from geoloc_core.runtime.cuda import Buffer, Cuda, Replayed
 from geoloc_core.runtime.engine import AbstractEngine, EngineReport, Shape
 from geoloc_core.runtime.tensorrt_build import collecting_logger, Flavour
 
@@ -41,8 +42,8 @@ class TensorRtEngine(AbstractEngine):
         self._inputs: dict[str, Shape] = {}
         self._outputs: dict[str, Shape] = {}
         self._stream: Any = None
-        self._graph: Any = None
-        self._graph_state = 'not yet'
+        self._whole: Replayed | None = None
+        self._network: Replayed | None = None
         self._kernel_cache: Any = None
         self._context: Any = None
         self._engine: Any = None
@@ -84,6 +85,8 @@ class TensorRtEngine(AbstractEngine):
             dtype = trt.nptype(self._engine.get_tensor_dtype(name))
             self._buffers[name] = buffer = Buffer(self._cuda, shape, dtype)
             self._context.set_tensor_address(name, int(buffer.device))
+        self._whole = Replayed(self._cuda, self._stream, self._enqueue)
+        self._network = Replayed(self._cuda, self._stream, self._execute)
 
     def _runtime_config(self, kernels: bytes) -> tuple[Any, ...]:
         """What only TensorRT-RTX has: it compiles kernels at first use, and they can be kept."""
@@ -117,54 +120,88 @@ class TensorRtEngine(AbstractEngine):
 
     def run(self, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """See `AbstractEngine`."""
-        if self._context is None:
-            raise EngineError('the engine is closed')
-        if set(arrays) != set(self._inputs):
-            raise BundleError(f'given are {sorted(arrays)}, expected {sorted(self._inputs)}')
+        whole = self._open(self._whole, arrays, self._inputs)
         for name, shape in self._inputs.items():
             if arrays[name].shape != shape:
                 raise BundleError(f'{name} has shape {arrays[name].shape}, expected {shape}')
             np.copyto(self._buffers[name].array, arrays[name], casting='same_kind')
+        self._finish(whole.start)
+        # Copies: the memory is written again by the next run.
+        answer = {name: np.array(self._buffers[name].array) for name in self._outputs}
+        whole.settle()
+        return {
+            name: found.astype(np.float32) if found.dtype == np.float16 else found
+            for name, found in answer.items()
+        }
+
+    def run_on_device(self, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
+        """Runs the network once on numbers that lie on the device; the answers stay there.
+
+        Args:
+            inputs: Input name -> address of float32 numbers of its shape, contiguous. Whatever
+                writes them must have ended: the engine has a stream of its own.
+            outputs: Output name -> address that the answer (float32) is written to; it is there
+                when this returns.
+
+        Raises:
+            BundleError: Other names than the network's, or it has numbers of another kind.
+            EngineError: The device has failed.
+        """
+        network = self._open(self._network, inputs, self._inputs)
+        self._open(network, outputs, self._outputs)
+        for name, buffer in self._buffers.items():
+            if buffer.dtype != np.float32:
+                raise BundleError(f'{name} is {buffer.dtype}, expected float32 to run on a device')
+
+        def work() -> None:
+            for name, address in inputs.items():
+                held = self._buffers[name]
+                self._cuda.copy_within(held.device, address, held.size, self._stream)
+            network.start()
+            for name, address in outputs.items():
+                held = self._buffers[name]
+                self._cuda.copy_within(address, held.device, held.size, self._stream)
+
+        self._finish(work)
+        network.settle()
+
+    def _open(
+        self, work: Replayed | None, given: Mapping[str, object], expected: Mapping[str, Shape]
+    ) -> Replayed:
+        """What is to be run; refuses closed engines and other names."""
+        if self._context is None or work is None:
+            raise EngineError('the engine is closed')
+        if set(given) != set(expected):
+            raise BundleError(f'given are {sorted(given)}, expected {sorted(expected)}')
+        return work
+
+    def _finish(self, work: Callable[[], None]) -> None:
+        """Puts work on the stream and waits for its end."""
         try:
             self._cuda.use()
-            if self._graph is not None:
-                self._cuda.call('cudaGraphLaunch', self._graph, self._stream)
-            else:
-                self._enqueue()
+            work()
             self._cuda.call('cudaStreamSynchronize', self._stream)
         except EngineError:
             raise
         except Exception as error:  # the library's bindings have many, without a common base
             raise EngineError(f'{self._flavour.name} failed: {error}') from error
-        # Copies: the memory is written again by the next run.
-        answer = {name: np.array(self._buffers[name].array) for name in self._outputs}
-        if self._graph_state == 'not yet':
-            self._capture()
-        return {
-            name: found.astype(np.float32) if found.dtype == np.float16 else found
-            for name, found in answer.items()
-        }
 
     def _enqueue(self) -> None:
         """Puts copies in, network and copies out on the stream."""
         for name in self._inputs:
             buffer = self._buffers[name]
             self._cuda.copy(buffer, buffer.size, True, self._stream)
-        if not self._context.execute_async_v3(int(self._stream)):
-            raise EngineError(
-                f'{self._flavour.name} could not run: {" ".join(self._logger.messages)[:400]}'
-            )
+        self._execute()
         for name in self._outputs:
             buffer = self._buffers[name]
             self._cuda.copy(buffer, buffer.size, False, self._stream)
 
-    def _capture(self) -> None:
-        """Turns a run into a graph; where that does not go, runs stay as they are."""
-        try:
-            self._graph = self._cuda.captured(self._stream, self._enqueue)
-            self._graph_state = 'used'
-        except EngineError as error:
-            self._graph_state = f'not used: {error}'
+    def _execute(self) -> None:
+        """Puts the network on the stream."""
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise EngineError(
+                f'{self._flavour.name} could not run: {" ".join(self._logger.messages)[:400]}'
+            )
 
     def kernels(self) -> bytes:
         """What was compiled for this device since loading; empty where nothing is."""
@@ -178,7 +215,7 @@ class TensorRtEngine(AbstractEngine):
         values: dict[str, str | int | float] = {
             'gpu': str(self._cuda.gpu),
             'plan_mb': round(self._plan_bytes / 1e6, 1),
-            'cuda_graph': self._graph_state,
+            'cuda_graph': 'not yet' if self._whole is None else self._whole.state,
         }
         if self._engine is not None and hasattr(self._engine, 'device_memory_size_v2'):
             values['activations_mb'] = round(self._engine.device_memory_size_v2 / 1e6, 1)
@@ -187,12 +224,12 @@ class TensorRtEngine(AbstractEngine):
     def close(self) -> None:
         """See `AbstractEngine`."""
         self._context = None
-        if self._graph is not None:
-            with suppress(EngineError):
-                self._cuda.call('cudaGraphExecDestroy', self._graph)
+        for work in (self._whole, self._network):
+            if work is not None:
+                work.free()
         if self._stream is not None:
             with suppress(EngineError):
                 self._cuda.call('cudaStreamDestroy', self._stream)
         for buffer in self._buffers.values():
             buffer.free()
-        self._buffers, self._graph, self._stream, self._engine = {}, None, None, None
+        self._buffers, self._stream, self._engine = {}, None, None

@@ -48,7 +48,9 @@ class Stream:
 class FakeCudaRuntime:
     """`cuda.bindings.runtime`; `calls` counts, `failing` makes a call fail, `gone` all of them."""
 
-    cudaMemcpyKind = types.SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    cudaMemcpyKind = types.SimpleNamespace(
+        cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+    )
     cudaStreamCaptureMode = types.SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
     def __init__(self, devices=1, memory=1 << 30, name=DEVICE, capability=(8, 9)):
@@ -124,6 +126,12 @@ class FakeCudaRuntime:
         return (Code.cudaSuccess,)
 
     def _cudaMemcpyAsync(self, to, source, size, kind, stream):
+        if kind == 3:
+            # One side is this runtime's; what torch holds on the CPU stands for the other.
+            (mine,) = (each for each in (to, source) if each in self.on_device)
+            assert size <= len(self.on_device[mine])
+            stream.put(lambda: ctypes.memmove(to, source, size))
+            return (Code.cudaSuccess,)
         sides = (self.on_device, self.pinned) if kind == 1 else (self.pinned, self.on_device)
         assert to in sides[0] and source in sides[1]
         assert size <= len(sides[0][to]) and size <= len(sides[1][source])

@@ -62,6 +62,35 @@ def test_without_graphs_it_runs_step_by_step():
     assert 'CaptureUnsupported' in engine.report().values['cuda_graph']
 
 
+def test_what_lies_on_the_device_stays_there():
+    runtime, cuda, flavour = fake_gpu()
+    engine = TensorRtEngine(plan_of(WEIGHTS), flavour, cuda)
+    answer = np.zeros((1, 3, CELLS[1], CELLS[0]), np.float32)
+    there = {'logits': answer.ctypes.data}
+    for seed in range(3):
+        given = inputs(seed)
+        runtime.calls.clear()
+        engine.run_on_device({name: value.ctypes.data for name, value in given.items()}, there)
+        wanted = OnnxEngine(WEIGHTS, 1).run(given)['logits']
+        np.testing.assert_array_equal(answer, wanted)
+    # Two inputs, the network as one launch, one output.
+    copy = 'cudaMemcpyAsync'
+    assert runtime.calls == [
+        'cudaSetDevice', copy, copy, 'cudaGraphLaunch', copy, 'cudaStreamSynchronize'
+    ]  # fmt: skip
+    np.testing.assert_array_equal(engine.run(given)['logits'], wanted)
+    with pytest.raises(BundleError, match='expected'):
+        engine.run_on_device({'view': 0}, there)
+    with pytest.raises(BundleError, match='expected'):
+        engine.run_on_device(dict.fromkeys(given, 0), {})
+    runtime.gone = True
+    with pytest.raises(EngineError, match='DevicesUnavailable'):
+        engine.run_on_device(dict.fromkeys(given, 0), there)
+    engine.close()
+    with pytest.raises(EngineError, match='closed'):
+        engine.run_on_device(dict.fromkeys(given, 0), there)
+
+
 def test_everything_is_given_back():
     runtime, cuda, flavour = fake_gpu()
     engine = TensorRtEngine(plan_of(WEIGHTS), flavour, cuda)
