@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.runtime.any_bundle import load_any, spec_name
+from geoloc_core.runtime.any_bundle import load_any
 from geoloc_core.runtime.bundle_files import one_file, PARTS, SAMPLE, SUFFIX, WEIGHTS
 
 
@@ -50,7 +50,7 @@ def write_bundle(bundle: Any, place: Path) -> Any:
         OSError: The disk is full or may not be written.
         BundleError: What was written cannot be read.
     """
-    parts = {WEIGHTS: bundle.weights, spec_name(bundle): bundle.spec.to_json().encode()}
+    parts = {WEIGHTS: bundle.weights, bundle.SPEC_FILE: bundle.spec.to_json().encode()}
     if bundle.sample:
         parts[SAMPLE] = bundle.sample
     if place.suffix == SUFFIX:

@@ -47,13 +47,6 @@ def load_any(place: str | Path) -> AnyBundle:
     return volumes.load_bundle(place)
 
 
-def spec_name(bundle: AnyBundle) -> str:
-    """Name of a bundle's specification."""
-    if isinstance(bundle, poses.PoseBundle):
-        return poses.SPEC
-    return descriptors.SPEC if isinstance(bundle, descriptors.DescriptorBundle) else volumes.SPEC
-
-
 def find_bundles(places: list[Path]) -> list[Path]:
     """Bundles among and directly under some folders, in order; what cannot be read is one too.
 

@@ -4,18 +4,14 @@
 Nothing in a bundle is executed but the ONNX graph: no pickle, no code.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoloc_core.errors import BundleError
-from geoloc_core.export_record import leading
 from geoloc_core.geometry.cameras import AbstractCamera, camera_kind
 from geoloc_core.runtime.bundle_files import read_verified
-from geoloc_core.runtime.engine import AbstractEngine, Shape
-from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
-from geoloc_core.runtime.graph import Graph, precision_of
-from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.engine import Shape
+from geoloc_core.runtime.network_bundle import AbstractBundle
 from geoloc_core.runtime.parity_sample import read_sample
 from geoloc_core.spec import ModelSpec
 
@@ -25,59 +21,32 @@ MAX_GSD_RATIO = 2.0
 
 
 @dataclass(frozen=True)
-class ModelBundle:
-    """Verified weights and what they are.
+class ModelBundle(AbstractBundle[ModelSpec]):
+    """Verified weights of a cross-view network and what they are."""
 
-    Attributes:
-        folder: Where they were read: a folder, or one file.
-        spec: What they expect and return.
-        weights: Content of model.onnx, whose sha256 is the specification's.
-        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
-    """
+    SPEC_FILE = SPEC
+    RUNS_IN_TORCH = True
 
-    folder: Path
-    spec: ModelSpec
-    weights: bytes
-    sample: bytes = b''
-
-    def graph(self) -> Graph:
-        """The network, for engines."""
-        spec, out, batch = self.spec, self.spec.output, leading(self.spec.export)
-        rasters = (spec.inputs.view, spec.inputs.patch)
+    def input_shapes(self) -> dict[str, Shape]:
+        """View and patch, and yaws if they are asked for: see `AbstractBundle`."""
+        inputs, out = self.spec.inputs, self.spec.output
         shapes: dict[str, Shape] = {
-            r.name: (batch, r.channels, r.height, r.width) for r in rasters
+            r.name: (self.batch, r.channels, r.height, r.width)
+            for r in (inputs.view, inputs.patch)
         }
         if out.yaw_input:
             shapes[out.yaw_input] = (out.yaw_bins,)
-        precision = precision_of(spec.export)
-        return Graph(spec.system, self.weights, spec.sha256, precision, shapes, out.yaw_input)
+        return shapes
 
-    def open_engine(
-        self, threads: int = 2, settings: EngineSettings | None = None
-    ) -> AbstractEngine:
-        """Loads the weights into an engine that agrees with the specification.
+    def output_shapes(self) -> dict[str, Shape]:
+        """The volume: see `AbstractBundle`."""
+        out = self.spec.output
+        return {out.name: (self.batch, out.yaw_bins, out.height, out.width)}
 
-        Args:
-            threads: Of one inference on the CPU.
-            settings: Which engine; None for onnxruntime on the CPU.
-
-        Raises:
-            BundleError: The engine refuses them, or their inputs and outputs are others.
-            EngineError: The engine asked for is not here.
-        """
-        graph, out, batch = self.graph(), self.spec.output, leading(self.spec.export)
-        cpu = OnnxEngine(self.weights, threads)
-        agree('inputs', cpu.inputs, dict(graph.shapes))
-        agree('outputs', cpu.outputs, {out.name: (batch, out.yaw_bins, out.height, out.width)})
-        if settings is None:
-            return cpu
-        if settings.engine == 'torch':
-            from geoloc_core.runtime.torch_engine import TorchEngine
-
-            return TorchEngine(
-                settings.torch_weights, cpu.inputs, out.name, out.yaw_input, threads
-            )
-        return open_engine(graph, cpu, settings)
+    @property
+    def yaw_input(self) -> str:
+        """See `AbstractBundle`."""
+        return self.spec.output.yaw_input
 
     def require_fit(self, camera: AbstractCamera | None = None, map_gsd: float = 0.0) -> None:
         """Refuses a camera or a map that the model was not made for, and a model for batches.
@@ -89,10 +58,10 @@ class ModelBundle:
         Raises:
             BundleError: Says what does not fit.
         """
-        spec, batch = self.spec.inputs, leading(self.spec.export)
-        if batch != 1:
+        spec = self.spec.inputs
+        if self.batch != 1:
             raise BundleError(
-                f'{self.folder}: the model takes {batch} frames at a time, a robot has one: '
+                f'{self.folder}: the model takes {self.batch} frames at a time, a robot has one: '
                 'export it with --batch 1'
             )
         if camera is not None:
@@ -121,27 +90,3 @@ def load_bundle(folder: str | Path) -> ModelBundle:
     folder = Path(folder)
     spec, weights = read_verified(folder, SPEC, ModelSpec.from_json)
     return ModelBundle(folder, spec, weights, read_sample(folder))
-
-
-def agree(
-    what: str, found: Mapping[str, Shape], expected: dict[str, Shape], spec: str = SPEC
-) -> None:
-    """Refuses names or shapes that differ from the specification (-1 agrees with all).
-
-    Args:
-        what: 'inputs' or 'outputs'.
-        found: Of an engine.
-        expected: Of the specification.
-        spec: Name of its file.
-
-    Raises:
-        BundleError: They differ.
-    """
-    shapes = dict(found)
-    same = set(shapes) == set(expected) and all(
-        len(shapes[name]) == len(shape)
-        and all(a in (-1, b) for a, b in zip(shapes[name], shape, strict=True))
-        for name, shape in expected.items()
-    )
-    if not same:
-        raise BundleError(f'the model has {what} {shapes}, but {spec} says {expected}')

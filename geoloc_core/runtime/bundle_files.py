@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import zipfile
 
 from geoloc_core.errors import BundleError
+from geoloc_core.export_record import ExportRecord
 from geoloc_core.runtime.onnx_file import require_sound
 
 WEIGHTS = 'model.onnx'
@@ -32,12 +33,20 @@ class Specification(Protocol):
     """What all specifications say of their weights."""
 
     @property
+    def system(self) -> str:
+        """The method, for people."""
+
+    @property
     def sha256(self) -> str:
         """Of model.onnx."""
 
     @property
     def opset(self) -> int:
         """ONNX operator set."""
+
+    @property
+    def export(self) -> ExportRecord | None:
+        """How it was made; None in bundles older than that."""
 
 
 S = TypeVar('S', bound=Specification)

@@ -10,19 +10,16 @@ from numpy.typing import NDArray
 
 from geoloc_core.descriptor_spec import DescriptorSpec, network_input
 from geoloc_core.errors import InputError, MapError
-from geoloc_core.export_record import leading
 from geoloc_core.features.base import (
     AbstractGlobalDescriptor,
     Floats,
     LocalFeatures,
     require_rgb,
 )
-from geoloc_core.runtime.bundle import agree
 from geoloc_core.runtime.bundle_files import read_verified
-from geoloc_core.runtime.engine import AbstractEngine, Shape
-from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
-from geoloc_core.runtime.graph import Graph, precision_of
-from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.engine import Shape
+from geoloc_core.runtime.engine_choice import EngineSettings
+from geoloc_core.runtime.network_bundle import AbstractBundle
 from geoloc_core.runtime.parity_sample import read_sample
 
 SPEC = 'descriptor.json'
@@ -31,46 +28,24 @@ _DIGEST = 'sha256'
 
 
 @dataclass(frozen=True)
-class DescriptorBundle:
-    """Verified weights of a descriptor network and what they are.
+class DescriptorBundle(AbstractBundle[DescriptorSpec]):
+    """Verified weights of a descriptor network and what they are."""
 
-    Attributes:
-        folder: Where they were read: a folder, or one file.
-        spec: What they expect and return.
-        weights: Content of model.onnx, whose sha256 is the specification's.
-        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
-    """
+    SPEC_FILE = SPEC
 
-    folder: Path
-    spec: DescriptorSpec
-    weights: bytes
-    sample: bytes = b''
+    def input_shapes(self) -> dict[str, Shape]:
+        """The picture: see `AbstractBundle`."""
+        view = self.spec.view
+        return {view.name: (self.batch, 3, view.height, view.width)}
 
-    def graph(self) -> Graph:
-        """The network, for engines."""
-        view, batch = self.spec.view, leading(self.spec.export)
-        shapes: dict[str, Shape] = {view.name: (batch, 3, view.height, view.width)}
-        precision = precision_of(self.spec.export)
-        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
+    def output_shapes(self) -> dict[str, Shape]:
+        """The descriptor: see `AbstractBundle`."""
+        return {self.spec.output: (self.batch, self.spec.size)}
 
-    def open_engine(
-        self, threads: int = 2, settings: EngineSettings | None = None
-    ) -> AbstractEngine:
-        """Loads the weights into an engine that agrees with the specification.
-
-        Args:
-            threads: Of one inference on the CPU.
-            settings: Which engine; None for onnxruntime on the CPU.
-
-        Raises:
-            BundleError: The engine refuses them, or their inputs and outputs are others.
-            EngineError: The engine asked for is not here.
-        """
-        graph, batch = self.graph(), leading(self.spec.export)
-        cpu = OnnxEngine(self.weights, threads)
-        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
-        agree('outputs', cpu.outputs, {self.spec.output: (batch, self.spec.size)}, SPEC)
-        return cpu if settings is None else open_engine(graph, cpu, settings)
+    @property
+    def yaw_input(self) -> str:
+        """None: see `AbstractBundle`."""
+        return ''
 
 
 class NetworkDescriptor(AbstractGlobalDescriptor):

@@ -4,70 +4,44 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from geoloc_core.export_record import leading
 from geoloc_core.pose_spec import PoseModelSpec
-from geoloc_core.runtime.bundle import agree
 from geoloc_core.runtime.bundle_files import parts_of, read_verified
-from geoloc_core.runtime.engine import AbstractEngine, Shape
-from geoloc_core.runtime.engine_choice import EngineSettings, open_engine
-from geoloc_core.runtime.graph import Graph, precision_of
-from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.engine import Shape
+from geoloc_core.runtime.network_bundle import AbstractBundle
 from geoloc_core.runtime.parity_sample import read_sample
 
 SPEC = 'pose.json'
 
 
 @dataclass(frozen=True)
-class PoseBundle:
-    """Verified weights of a pose network and what they are.
+class PoseBundle(AbstractBundle[PoseModelSpec]):
+    """Verified weights of a pose network and what they are."""
 
-    Attributes:
-        folder: Where they were read: a folder, or one file.
-        spec: What they expect and return.
-        weights: Content of model.onnx, whose sha256 is the specification's.
-        sample: Content of sample.npz, see `parity_sample`; empty where there is none.
-    """
+    SPEC_FILE = SPEC
 
-    folder: Path
-    spec: PoseModelSpec
-    weights: bytes
-    sample: bytes = b''
-
-    def graph(self) -> Graph:
-        """The network, for engines."""
-        inputs, batch = self.spec.inputs, leading(self.spec.export)
+    def input_shapes(self) -> dict[str, Shape]:
+        """Colour, depth, and which of them there is: see `AbstractBundle`."""
+        inputs = self.spec.inputs
         sides = (inputs.colour.height, inputs.colour.width)
-        shapes: dict[str, Shape] = {
-            inputs.colour.name: (batch, inputs.colour.channels, *sides),
-            inputs.depth.name: (batch, 2, *sides),
-            inputs.present: (batch, 2),
+        return {
+            inputs.colour.name: (self.batch, inputs.colour.channels, *sides),
+            inputs.depth.name: (self.batch, 2, *sides),
+            inputs.present: (self.batch, 2),
         }
-        precision = precision_of(self.spec.export)
-        return Graph(self.spec.system, self.weights, self.spec.sha256, precision, shapes)
 
-    def open_engine(
-        self, threads: int = 2, settings: EngineSettings | None = None
-    ) -> AbstractEngine:
-        """Loads the weights into an engine that agrees with the specification.
-
-        Args:
-            threads: Of one inference on the CPU.
-            settings: Which engine; None for onnxruntime on the CPU.
-
-        Raises:
-            BundleError: The engine refuses them, or their inputs and outputs are others.
-            EngineError: The engine asked for is not here.
-        """
-        graph, output, batch = self.graph(), self.spec.output, leading(self.spec.export)
-        cpu = OnnxEngine(self.weights, threads)
-        agree('inputs', cpu.inputs, dict(graph.shapes), SPEC)
-        answers: dict[str, Shape] = {
-            output.position: (batch, 3),
-            output.rotation: (batch, 3, 3),
-            output.cov: (batch, 6, 6),
+    def output_shapes(self) -> dict[str, Shape]:
+        """Position, rotation and covariance: see `AbstractBundle`."""
+        output = self.spec.output
+        return {
+            output.position: (self.batch, 3),
+            output.rotation: (self.batch, 3, 3),
+            output.cov: (self.batch, 6, 6),
         }
-        agree('outputs', cpu.outputs, answers, SPEC)
-        return cpu if settings is None else open_engine(graph, cpu, settings)
+
+    @property
+    def yaw_input(self) -> str:
+        """None: see `AbstractBundle`."""
+        return ''
 
 
 def is_pose_bundle(folder: str | Path) -> bool:

@@ -99,7 +99,7 @@ def register(subparsers) -> None:
 def run_list(args: argparse.Namespace) -> int:
     """One line a bundle."""
     from geoloc_core.errors import BundleError
-    from geoloc_core.runtime.any_bundle import find_bundles, load_any, spec_name
+    from geoloc_core.runtime.any_bundle import find_bundles, load_any
 
     places = find_bundles(args.places or _shipped())
     if not places:
@@ -111,7 +111,7 @@ def run_list(args: argparse.Namespace) -> int:
             print(f'{place}: {error}')
             continue
         spec, record = bundle.spec, bundle.spec.export
-        kind = spec_name(bundle).removesuffix('.json').replace('model', 'cross-view')
+        kind = bundle.SPEC_FILE.removesuffix('.json').replace('model', 'cross-view')
         precision = 'fp32' if record is None else record.precision
         print(
             f'{place}: {spec.system}, {kind}, {precision}, {len(bundle.weights) / 1e6:.1f} MB, '

@@ -16,7 +16,7 @@ from onnx import helper, TensorProto
 
 from geoloc_core.errors import BundleError
 from geoloc_core.runtime import bundle_files
-from geoloc_core.runtime.any_bundle import against_sample, find_bundles, load_any, spec_name
+from geoloc_core.runtime.any_bundle import against_sample, find_bundles, load_any
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.bundle_files import one_file, parts_of
 from geoloc_core.runtime.onnx_file import read_facts
@@ -53,7 +53,7 @@ def test_one_file_is_the_same_bundle(folder, tmp_path):
     # Stored as it is: every tool finds the graph in it.
     assert parts.weights in place.read_bytes()
     assert packed(folder) == packed(folder)
-    assert spec_name(load_any(place)) == 'model.json'
+    assert load_any(place).SPEC_FILE == 'model.json'
     assert find_bundles([tmp_path]) == [folder, place]
     with pytest.raises(BundleError, match='does not exist'):
         find_bundles([tmp_path / 'none'])
