@@ -12,6 +12,7 @@ from geoloc_core.errors import BundleError
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
+from geoloc_core.input_spec import InputSpec
 from geoloc_core.lever_arm import lever_arm, moved
 from geoloc_core.preprocess import normalised, patch_frame, Preprocessor
 from geoloc_core.runtime.bundle import ModelBundle
@@ -73,12 +74,8 @@ class ModelMatcher(AbstractMatcher):
 
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:
         """The patch the network was made for, around the prior of the point that it finds."""
-        spec = self.bundle.spec.inputs
         x, y, _ = moved(se3.planar(prior.T_map_base), self._arm(view, Attitude.of(prior)))
-        side = max(spec.patch.width, spec.patch.height)
-        # A patch that is turned needs its corners from further out.
-        reach = math.sqrt(2.0) if spec.turned == 'patch' else 1.0
-        return PatchRequest((float(x), float(y)), reach * side * spec.patch_gsd, spec.patch_gsd)
+        return wanted_patch(self.bundle.spec.inputs, (float(x), float(y)))
 
     def log_likelihood(
         self, view: GroundView, attitude: Attitude, patch: AerialPatch, prior: PosePrior
@@ -155,6 +152,14 @@ class ModelMatcher(AbstractMatcher):
             # Its yaws count from east: bins around 0 would not lie around the prior.
             return math.pi
         return search_window(prior, self._limits).half_yaw
+
+
+def wanted_patch(spec: InputSpec, center_xy: tuple[float, float]) -> PatchRequest:
+    """The piece of map that a network is fed around a place (x, y), m."""
+    side = max(spec.patch.width, spec.patch.height)
+    # A patch that is turned needs its corners from further out.
+    reach = math.sqrt(2.0) if spec.turned == 'patch' else 1.0
+    return PatchRequest(center_xy, reach * side * spec.patch_gsd, spec.patch_gsd)
 
 
 def yaw_bins(spec: OutputSpec, half_yaw: float = math.pi, at_once: int = 0) -> Array:

@@ -46,7 +46,7 @@ STAGES = {
     'frame_ms': 'all of it',
 }
 _WARM_UP = 3
-_FRAME = EnuFrame(Datum(49.0, 8.4, 110.0))
+FRAME = EnuFrame(Datum(49.0, 8.4, 110.0))
 _CAMERA_HEIGHT = 1.6
 # A camera that looks ahead and a little down: optical axes in base_link's.
 _R_BASE_OPTICAL = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -91,27 +91,20 @@ def time_pipeline(
     Raises:
         BundleError: The bundle cannot run, or answers with no numbers.
     """
-    camera = _camera(bundle.spec.inputs.camera_kinds)
+    drive = MadeUpDrive(bundle.spec.inputs.camera_kinds, std_yaw)
+    camera = drive.camera
     matcher = ModelMatcher(bundle, threads=threads, engine=engine)
     for each in matcher.engines:
         each.wait_ready()
     source = CrossViewSource(matcher)
-    rng = np.random.default_rng(0)
-    ground = _Raster(_texture(rng, 1024), Grid((0.0, 0.0), 0.2, 1024, 1024))
-    jpeg = _jpeg(_texture(rng, max(camera.width, camera.height))[: camera.height, : camera.width])
-    tilted = se3.rotation_from_rpy(0.0, math.radians(12.0), 0.0) @ _R_BASE_OPTICAL
-    T_base_camera = se3.make(tilted, np.array([0.5, 0.0, _CAMERA_HEIGHT]))
-    cov = np.diag(np.array([2.0, 2.0, 0.1, 0.01, 0.01, std_yaw]) ** 2)
     made = StageTimes('', f'{camera_kind(camera)} {camera.width} x {camera.height}')
     for number in range(_WARM_UP + repeat):
-        # A robot turns and moves: what is cached for one pose alone does not count.
-        pose = se3.from_planar(0.1 * number, -0.05 * number, 0.02 * number)
-        prior = PosePrior(number, pose, cov)
+        prior = drive.prior(number)
         start = time.perf_counter()
-        image = decode_compressed_image(SimpleNamespace(format='jpeg', data=jpeg))
+        image = decode_compressed_image(SimpleNamespace(format='jpeg', data=drive.jpeg))
         decoded = time.perf_counter()
-        view = GroundView(number, image, camera, T_base_camera)
-        found = source.measure(view, prior, _FRAME, ground)
+        view = GroundView(number, image, camera, drive.T_base_camera)
+        found = source.measure(view, prior, FRAME, drive.ground)
         done = time.perf_counter()
         if found.status is not Status.OK:
             raise BundleError(f'{bundle.folder}: no pose: {found.status.name} {found.reasons}')
@@ -125,6 +118,41 @@ def time_pipeline(
     for each in matcher.engines:
         each.close()
     return made
+
+
+class MadeUpDrive:
+    """Frames that look like none, of a robot that moves and turns over a map of the same kind.
+
+    Attributes:
+        camera: The most usual one of those that a network is made for.
+        T_base_camera: (4, 4) its mount.
+        picture: (H, W, 3) uint8 RGB, the same in all frames.
+        jpeg: The picture, compressed.
+        ground: The map, in memory.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], std_yaw: float) -> None:
+        """Makes up pictures.
+
+        Args:
+            kinds: Of cameras that a network is made for.
+            std_yaw: How well the priors know the yaw, rad.
+        """
+        self.camera = camera = _camera(kinds)
+        rng = np.random.default_rng(0)
+        self.ground = _Raster(_texture(rng, 1024), Grid((0.0, 0.0), 0.2, 1024, 1024))
+        whole = _texture(rng, max(camera.width, camera.height))
+        self.picture = np.ascontiguousarray(whole[: camera.height, : camera.width])
+        self.jpeg = _jpeg(self.picture)
+        tilted = se3.rotation_from_rpy(0.0, math.radians(12.0), 0.0) @ _R_BASE_OPTICAL
+        self.T_base_camera = se3.make(tilted, np.array([0.5, 0.0, _CAMERA_HEIGHT]))
+        self._cov = np.diag(np.array([2.0, 2.0, 0.1, 0.01, 0.01, std_yaw]) ** 2)
+
+    def prior(self, number: int) -> PosePrior:
+        """Where the robot is believed to be at a frame."""
+        # A robot turns and moves: what is cached for one pose alone does not count.
+        pose = se3.from_planar(0.1 * number, -0.05 * number, 0.02 * number)
+        return PosePrior(number, pose, self._cov)
 
 
 class _Raster(AbstractMapSource):

@@ -9,7 +9,7 @@ pytest.importorskip('onnxruntime')
 from geoloc_core.runtime import engine_choice
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.onnx_engine import OnnxEngine
-from tests.benchmarks import gpu
+from tests.benchmarks import gpu, gpu_runs
 from tests.runtime.fake_gpu import fake_gpu, plan_of
 from tests.runtime.tiny_bundle import write_bundle
 
@@ -23,18 +23,44 @@ def test_without_a_gpu_it_says_so_and_measures_nothing(monkeypatch, capsys):
     assert 'skipped: there is no NVIDIA driver' in capsys.readouterr().out
 
 
+def test_with_a_gpu_all_rows_and_frames_are_stored(monkeypatch, capsys):
+    _, cuda, _ = fake_gpu()
+    stage = {'p50': 1.0, 'p99': 2.0}
+    whole = {
+        'on_gpu': {'frame_ms': stage}, 'on_cpu': {'frame_ms': stage},
+        'apart_m': {'median': 0.0, 'worst': 0.25}, 'apart_deg': {'median': 0.0, 'worst': 0.5},
+    }  # fmt: skip
+
+    def alone(work, *arguments):
+        if work is gpu.device_frames and arguments[1] == 'tensorrt':
+            raise RuntimeError('out of memory')
+        return {gpu.peaks: PEAK, gpu.device_frames: whole}.get(work, {})
+
+    stored = {}
+    monkeypatch.setattr('geoloc_core.runtime.cuda.open_cuda', lambda: cuda)
+    monkeypatch.setattr(gpu, 'alone', alone)
+    monkeypatch.setattr(gpu, 'write', lambda name, figures, command: stored.update(figures))
+    assert gpu.main(['--systems', 'geoloc', '--batches', '1', '--precisions', 'fp16']) == 0
+    assert 'geoloc x1 fp16' in stored and stored['peak'] == PEAK
+    assert set(stored['frame']) == {'auto', 'onnxruntime'}
+    assert stored['frame_on_gpu']['torch'] == whole
+    assert stored['frame_on_gpu']['tensorrt'] == {'error': 'out of memory'}
+    said = capsys.readouterr().out
+    assert '1.000 / 2.000' in said and 'worst 0.25 m, 0.5 deg' in said
+
+
 def test_the_floor_is_the_larger_of_both():
-    assert gpu.floor_ms(2e9, 1e6, PEAK, 'fp32') == {
+    assert gpu_runs.floor_ms(2e9, 1e6, PEAK, 'fp32') == {
         'floor_ms': pytest.approx(2.0), 'floor_set_by': 'arithmetic'
     }  # fmt: skip
-    assert gpu.floor_ms(2e9, 1e8, PEAK, 'fp16') == {
+    assert gpu_runs.floor_ms(2e9, 1e8, PEAK, 'fp16') == {
         'floor_ms': pytest.approx(1.0), 'floor_set_by': 'bandwidth'
     }  # fmt: skip
 
 
 def test_an_engine_is_built_loaded_compared_and_timed(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, '_LEAST', 2)
-    monkeypatch.setattr(gpu, '_PATIENCE_S', 0.0)
+    monkeypatch.setattr(gpu_runs, '_LEAST', 2)
+    monkeypatch.setattr(gpu_runs, '_PATIENCE_S', 0.0)
     builds = []
     monkeypatch.setattr(
         engine_choice,
@@ -46,11 +72,11 @@ def test_an_engine_is_built_loaded_compared_and_timed(tmp_path, monkeypatch):
     graph = load_bundle(write_bundle(tmp_path / 'tiny')).graph()
     expected = OnnxEngine(graph.weights, 1).run(graph.warm_up())
     runtime, cuda, flavour = fake_gpu()
-    figures = gpu.in_tensorrt(graph, flavour, cuda, expected, 1)
+    figures = gpu_runs.in_tensorrt(graph, flavour, cuda, expected, 1)
     assert figures['parity'] and figures['off_cpu'] == 0.0 and figures['cuda_graph'] == 'used'
     assert figures['ms_p99'] >= figures['ms_p50'] > 0 and len(builds) == 1
     assert not runtime.on_device
-    wrong = gpu.in_tensorrt(graph, flavour, cuda, expected, 1)
+    wrong = gpu_runs.in_tensorrt(graph, flavour, cuda, expected, 1)
     assert not wrong['parity'] and wrong['off_cpu'] == pytest.approx(0.02, rel=0.01)
 
 
