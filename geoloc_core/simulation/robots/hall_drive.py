@@ -2,6 +2,7 @@
 """From the street into a hall and out again, and the drive that maps the hall before."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,25 +86,18 @@ def make_hall_drives(
         rng = np.random.default_rng([seed, 46, number])
         return trajectory_along(rng, _coming_to_rest(along), body.style, None, body.base_height)
 
-    drive = make_drive(
-        world,
+    shared = partial(make_drive, world, robot=robot, sensors=sensors, depth=True)
+    drive = shared(
         seed=seed,
         rate_hz=rate_hz,
         outage=outage,
-        robot=robot,
         conditions=conditions,
-        sensors=sensors,
-        depth=True,
         trajectory=motion(route, 0),
     )
-    survey = make_drive(
-        world,
+    survey = shared(
         seed=seed + 1,
         rate_hz=0.5 * rate_hz,
         outage=None,
-        robot=robot,
-        sensors=sensors,
-        depth=True,
         trajectory=motion(survey_route(site.hall), 1),
     )
     return HallDrives(drive, survey, site.hall)
