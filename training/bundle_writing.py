@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles onto the disk: a folder or one file, whole or not at all."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import ConfigError
 from geoloc_core.runtime.any_bundle import load_any
 from geoloc_core.runtime.bundle_files import one_file, PARTS, SAMPLE, SUFFIX, WEIGHTS
+from geoloc_core.whole_file import write_whole
 
 
 def require_place(place: Path, overwrite: bool) -> None:
@@ -54,26 +54,11 @@ def write_bundle(bundle: Any, place: Path) -> Any:
     if bundle.sample:
         parts[SAMPLE] = bundle.sample
     if place.suffix == SUFFIX:
-        write_file(place, one_file(parts))
+        write_whole(place, one_file(parts))
     else:
         for name, content in parts.items():
-            write_file(place / name, content)
+            write_whole(place / name, content)
         for name in set(PARTS) - set(parts):
             # Of the bundle that was replaced.
             (place / name).unlink(missing_ok=True)
     return load_any(place)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; its folder is made.
-
-    Raises:
-        OSError: The disk is full or may not be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

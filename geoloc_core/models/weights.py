@@ -5,7 +5,8 @@ Nothing in such a file is ever executed, and a file is either whole or not there
 beside its place and moved there when it is complete.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 import json
 import os
@@ -21,6 +22,7 @@ from geoloc_core.errors import BundleError, ConfigError
 from geoloc_core.models.network import Network
 from geoloc_core.models.pretrained import without_pretrained
 from geoloc_core.models.registry import known_models, make_model
+from geoloc_core.whole_file import whole_file
 
 FORMAT = 'geoloc weights'
 VERSION = 1
@@ -72,7 +74,8 @@ def read_header(path: Path | str) -> WeightsHeader:
         BundleError: No such file, damaged, a pickle, or of another version.
     """
     path = Path(path)
-    header = load_tensors(path)[0]
+    with _opened(path) as whole:
+        header = dict(whole.metadata() or {})
     if header.get('format') != FORMAT:
         raise BundleError(
             f'{path} holds tensors, but no weights of geoloc (its format is '
@@ -196,19 +199,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     path.parent.mkdir(parents=True, exist_ok=True)
     # Tensors that share memory are refused by the format: each gets its own.
     own = {name: t.detach().to('cpu', copy=True).contiguous() for name, t in tensors.items()}
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
     try:
-        save_file(own, str(unfinished), dict(header))
-        # The library makes files that nobody else may read.
-        unfinished.chmod(0o666 & ~_umask())
-        with unfinished.open('rb') as file:
-            # Else a power cut may leave the new name with none of its bytes.
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (SafetensorError, OSError) as error:
-        unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise
+        with whole_file(path) as unfinished:
+            save_file(own, str(unfinished), dict(header))
+            # The library makes files that nobody else may read.
+            unfinished.chmod(0o666 & ~_umask())
+    except SafetensorError as error:
         raise OSError(f'{path} cannot be written: {error}') from error
 
 
@@ -218,12 +214,19 @@ def load_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     Raises:
         BundleError: No such file, damaged, or a pickle.
     """
+    with _opened(path) as whole:
+        header = dict(whole.metadata() or {})
+        return header, {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file of which nothing but the header has been read."""
     if not path.is_file():
         raise BundleError(f'{path}: no such file; expected weights (.safetensors)')
     try:
         with safe_open(str(path), framework='pt') as whole:
-            header = dict(whole.metadata() or {})
-            return header, {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
+            yield whole
     except (SafetensorError, OSError, ValueError) as error:
         with path.open('rb') as file:
             start = file.read(4)

@@ -18,6 +18,7 @@ from pathlib import Path
 from geoloc_core.errors import EngineError
 from geoloc_core.runtime.cuda import Gpu
 from geoloc_core.runtime.engine import Shape
+from geoloc_core.whole_file import write_whole
 
 FORMAT = 1
 _MAX_SIDECAR = 1_000_000
@@ -153,8 +154,8 @@ class EngineCache:
             # Without its description the old plan is none; so no description fits a wrong plan.
             for suffix in ('.json', '.kernels'):
                 stem.with_suffix(suffix).unlink(missing_ok=True)
-            _write(stem.with_suffix('.plan'), plan)
-            _write(stem.with_suffix('.json'), text.encode())
+            write_whole(stem.with_suffix('.plan'), plan)
+            write_whole(stem.with_suffix('.json'), text.encode())
         except OSError as error:
             raise EngineError(
                 f'the engine cannot be kept in {self.folder} ({error.strerror}): it will be '
@@ -167,7 +168,7 @@ class EngineCache:
         if kernels and kernels != engine.kernels:
             with suppress(OSError):
                 content = hashlib.sha256(kernels).digest() + kernels
-                _write(engine.stem.with_suffix('.kernels'), content)
+                write_whole(engine.stem.with_suffix('.kernels'), content)
 
     def remove(self, engine: CachedEngine) -> None:
         """Forgets a plan that did not run."""
@@ -240,16 +241,3 @@ def _kernels(sidecar: Path) -> bytes:
         return b''
     whole = hashlib.sha256(content[_DIGEST:]).digest() == content[:_DIGEST]
     return content[_DIGEST:] if whole else b''
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or absent, also when the power goes."""
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        with open(part, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -13,7 +13,8 @@ import zipfile
 import numpy as np
 from numpy.typing import NDArray
 
-from geoloc_core.errors import BundleError
+from geoloc_core.errors import BundleError, DataError
+from geoloc_core.formats.packed import read_npz
 from geoloc_core.runtime.bundle_files import MAX_SAMPLE_BYTES, parts_of, read_part, SAMPLE
 
 _INPUT, _ANSWER = 'input/', 'answer/'
@@ -58,12 +59,9 @@ class ParitySample:
             BundleError: It is damaged, or holds anything else.
         """
         try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNPACKED:
-                    raise BundleError(f'{SAMPLE} unpacks to more than {_MAX_UNPACKED} bytes')
-            with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-                arrays = {name: np.asarray(loaded[name], np.float32) for name in loaded.files}
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            packed = read_npz(io.BytesIO(content), _MAX_UNPACKED, SAMPLE)
+            arrays = {name: np.asarray(value, np.float32) for name, value in packed.items()}
+        except (DataError, ValueError) as error:
             raise BundleError(f'{SAMPLE} is damaged ({error}): copy the bundle again') from error
         parts: tuple[Arrays, Arrays] = ({}, {})
         for name, value in arrays.items():

@@ -4,8 +4,10 @@
 import errno
 import json
 import resource
+from types import SimpleNamespace
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import save_file
 import torch
 
@@ -111,6 +113,28 @@ def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path, model):
     save_weights(path, model, {'note': 'x' * (wanted - bare)})
     assert path.read_bytes()[:2] in (b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
     assert len(read_header(path).facts['note']) == wanted - bare
+
+
+def test_a_header_is_read_without_the_weights(tmp_path, model, monkeypatch):
+    path = tmp_path / 'w.safetensors'
+    save_weights(path, model, {'epoch': 4})
+
+    class WithoutTensors:
+        """A file whose tensors may not be asked for."""
+
+        def __init__(self, *where, **options):
+            self.file = safe_open(*where, **options)
+
+        def __enter__(self):
+            return SimpleNamespace(metadata=self.file.__enter__().metadata)
+
+        def __exit__(self, *error):
+            return self.file.__exit__(*error)
+
+    monkeypatch.setattr(weights, 'safe_open', WithoutTensors)
+    assert read_header(path).facts == {'epoch': 4}
+    with pytest.raises(AttributeError):
+        load_weights(path)
 
 
 @pytest.mark.parametrize('real', [False, True])

@@ -4,11 +4,11 @@
 from dataclasses import replace
 import errno
 import json
+import os
 
 import pytest
 
 from geoloc_core.errors import EngineError
-from geoloc_core.runtime import engine_cache
 from geoloc_core.runtime.cuda import Gpu
 from geoloc_core.runtime.engine_cache import CacheEntry, EngineCache
 
@@ -120,7 +120,7 @@ def test_a_full_disk_says_so_and_leaves_nothing_half_done(cache, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(engine_cache.os, 'fsync', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(EngineError, match='No space left on device'):
         cache.store(ENTRY, b'another plan')
     assert cache.find(ENTRY, GPU)[0] is None

@@ -5,13 +5,13 @@ import hashlib
 import os
 from pathlib import Path
 import tempfile
-import threading
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
+from geoloc_core.whole_file import whole_file
 from training.datasets.base import UnreadableError
 
 
@@ -75,13 +75,11 @@ class BigPicture:
             raise UnreadableError(self.path, 'one big aerial picture, whole')
         self.cache.mkdir(parents=True, exist_ok=True)
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-        # Written under another name first: a second process never maps half a file.
-        partial = file.with_suffix(f'.{os.getpid()}_{threading.get_ident()}.part.npy')
         try:
-            np.save(partial, image)
-            partial.replace(file)
+            # A second process never maps half a file.
+            with whole_file(file) as partial, partial.open('wb') as stream:
+                np.save(stream, image)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise DataError(
                 f'{self.cache}: no room for the {image.nbytes / 1e6:.0f} MB of pixels of '
                 f'{self.path} ({error}): give cache = a folder on a larger disk'

@@ -2,7 +2,6 @@
 """Split lists: where they may lie, how they are read, and how validation samples are held out."""
 
 from collections.abc import Iterable, Sequence
-import gzip
 from pathlib import Path
 import re
 import zlib
@@ -11,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
+from geoloc_core.formats.packed import read_gzip
+
+# The publishers' longest lists have a few megabytes.
+MAX_LIST_BYTES = 200_000_000
 
 
 def find_list(root: Path, given: Path | None, name: str) -> Path | None:
@@ -40,11 +43,10 @@ def read_lines(path: Path) -> list[tuple[int, list[str]]]:
     Blank lines, CRLF, a byte-order mark and a last line without its newline are all welcome.
 
     Raises:
-        DataError: Missing, damaged, or not text.
+        DataError: Missing, damaged, not text, or larger than any list.
     """
     try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if path.suffix == '.gz' else raw).decode('utf-8-sig')
+        text = read_gzip(path, MAX_LIST_BYTES).decode('utf-8-sig')
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f'{path} is not a list of samples: {error}') from error
     lines = enumerate(text.splitlines(), start=1)

@@ -7,16 +7,13 @@ Used for the cache of the loader and for small samples that travel with tests.
 from dataclasses import asdict
 import io
 import json
-import os
 from pathlib import Path
-import threading
 from typing import Any
-import zipfile
-import zlib
 
 import numpy as np
 
 from geoloc_core.errors import GeolocError
+from geoloc_core.formats.packed import read_npz
 from geoloc_core.geometry.cameras import (
     AbstractCamera,
     EquirectangularCamera,
@@ -27,6 +24,7 @@ from geoloc_core.geometry.cameras import (
 from geoloc_core.geometry.geodesy import Datum
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.types import AerialPatch, GroundView, PosePrior
+from geoloc_core.whole_file import write_whole
 from training.datasets.base import UnreadableError
 from training.datasets.sample import LabelKind, Sample
 
@@ -35,12 +33,10 @@ _CAMERAS: dict[str, type[AbstractCamera]] = {
     kind.__name__: kind
     for kind in (PinholeCamera, FisheyeCamera, EquirectangularCamera, PanoramaCropCamera)
 }
-# An empty file, one cut off, other bytes in it, numbers that no camera has; the last is zipfile's
-# answer to a kind of compression that it does not know.
-_DAMAGE = (
-    OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, GeolocError,
-    zipfile.BadZipFile, zlib.error, NotImplementedError,
-)  # fmt: skip
+# Far more than any camera and map give.
+MAX_UNPACKED_BYTES = 1_000_000_000
+# No such archive, other facts in it, numbers that no camera has.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, IndexError, GeolocError)
 Arrays = dict[str, np.ndarray]
 
 
@@ -86,14 +82,7 @@ def save_sample(path: Path, sample: Sample) -> None:
     arrays['facts'] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}_{threading.get_ident()}.part')
-    try:
-        unfinished.write_bytes(buffer.getbuffer())
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_whole(path, buffer.getbuffer())
 
 
 def load_sample(path: Path) -> Sample:
@@ -103,8 +92,7 @@ def load_sample(path: Path) -> Sample:
         UnreadableError: Not such a file, or of another version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_npz(path, MAX_UNPACKED_BYTES)
         facts = json.loads(arrays.pop('facts').tobytes())
         if facts['version'] != VERSION:
             raise UnreadableError(path, f'a stored sample of version {VERSION}')

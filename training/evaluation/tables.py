@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import DataError
+from geoloc_core.whole_file import write_whole
 
 KEY = ('system', 'split', 'protocol', 'preset', 'seed')
 FIGURES = (
@@ -111,13 +112,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, A
     writer = csv.DictWriter(text, columns, lineterminator='\n')
     writer.writeheader()
     writer.writerows({column: cell(row.get(column)) for column in columns} for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        part.write_text(text.getvalue(), encoding='utf-8')
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text.getvalue().encode())
 
 
 def cell(value: Any) -> str:

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from geoloc_core import __version__
+from geoloc_core.whole_file import write_whole
 
 # Without a terminal there is no bar; a line so often tells that it goes on.
 _LINE_EVERY_S = 60.0
@@ -144,13 +145,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small file; a reader never sees half of it."""
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        unfinished.write_text(text, encoding='utf-8')
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode())
 
 
 def environment(device: torch.device) -> dict[str, Any]:

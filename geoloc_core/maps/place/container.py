@@ -16,10 +16,8 @@ says, one that was damaged in its checksum: the two are told apart.
 from collections.abc import Mapping
 import hashlib
 import json
-import os
 from pathlib import Path
 import struct
-import tempfile
 from typing import Any
 import zlib
 
@@ -27,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import MapError
+from geoloc_core.whole_file import whole_file
 
 MAGIC = b'\x89GEOPLC\n'
 VERSION = 1
@@ -83,23 +82,11 @@ def write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray]) -
     if not folder.is_dir():
         raise MapError(f'there is no folder {folder} to write {path.name} to')
     digest = hashlib.sha256()
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            for part in (_HEAD.pack(MAGIC, VERSION, total, len(page)), page, *blobs):
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        # Made for its owner alone by mkstemp; a map is as readable as any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as unfinished, unfinished.open('wb') as file:
+        for part in (_HEAD.pack(MAGIC, VERSION, total, len(page)), page, *blobs):
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
     return total
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.errors import DataError
+from geoloc_core.whole_file import write_whole
 
 PARTIAL = '.partial'
 JPEG_QUALITY = 92
@@ -37,14 +38,7 @@ def write_bytes(root: Path, path: Path, data: bytes) -> None:
     """
     partial = root / PARTIAL / f'{os.getpid()}_{threading.get_ident()}'
     partial.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_bytes(data)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        # Named after the file that is wanted, not after the one on the way there.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    partial.replace(path)
+    write_whole(path, data, partial)
 
 
 def clear_partial(root: Path) -> None:

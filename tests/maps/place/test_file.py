@@ -2,6 +2,7 @@
 from dataclasses import replace
 import hashlib
 import json
+import os
 import pickle
 import struct
 import zlib
@@ -238,7 +239,7 @@ def test_writing_replaces_whole_files_only(tmp_path, monkeypatch):
     path = tmp_path / 'a.place'
     save_place(small_place(), path)
     before = path.read_bytes()
-    monkeypatch.setattr(container.os, 'fsync', lambda handle: 1 / 0)
+    monkeypatch.setattr(os, 'fsync', lambda handle: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_place(small_place(name='other'), path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -31,7 +31,7 @@ def test_a_damaged_cache_is_made_anew(path, tmp_path):
 
 def test_a_full_disk_is_named_and_leaves_nothing(path, tmp_path, monkeypatch):
     def full(file, array):
-        file.write_bytes(b'half')
+        file.write(b'half')
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(np, 'save', full)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from geoloc_core.geometry.cameras import EquirectangularCamera, FisheyeCamera
+from training.datasets import storage
 from training.datasets.base import UnreadableError
 from training.datasets.sample import LabelKind
 from training.datasets.storage import load_sample, save_sample
@@ -85,6 +86,16 @@ def test_damage_is_named(tiny, tmp_path, damage):
         path.unlink()
     with pytest.raises(UnreadableError, match=r'sample\.npz'):
         load_sample(path)
+
+
+def test_a_file_that_unpacks_to_more_than_any_sample_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / 'sample.npz'
+    np.savez_compressed(path, image=np.zeros(3_000_000, np.uint8))
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(storage, 'MAX_UNPACKED_BYTES', 1_000_000)
+    with pytest.raises(UnreadableError, match=r'sample\.npz') as refused:
+        load_sample(path)
+    assert 'more than the 1000000 allowed' in str(refused.value.__cause__)
 
 
 def test_a_full_disk_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
