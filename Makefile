@@ -24,7 +24,7 @@ $(VENV)/.demo: requirements.lock setup.py | $(BIN)/python
 
 $(VENV)/.test: requirements.lock setup.py $(VENV)/.demo | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,train,test]'
+	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,trt,train,test]'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Render a drive, run the real node on it, score it, write out/demo/report.html

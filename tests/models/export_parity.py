@@ -4,9 +4,32 @@
 For the tests of every system.
 """
 
+from torch import nn
+
+from geoloc_core.models.backbones import Backbone
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from tests.models.operator_gate import assert_builds
 from training.onnx_graph import eager_logits, OUTPUT, random_inputs, relative_difference, to_onnx
+
+
+class PlainBackbone(Backbone):
+    """Five convolutions in place of a backbone, which is what takes long in an export."""
+
+    channels = (4, 4, 8, 8, 16)
+    strides = (2, 4, 8, 16, 32)
+
+    def __init__(self):
+        super().__init__()
+        widths = (3, *self.channels)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, self.channels, strict=False)
+        )
+
+    def forward(self, image):
+        maps = [image]
+        for conv in self.convs:
+            maps.append(conv(maps[-1]))
+        return maps[1:]
 
 
 def assert_exports(model, tolerance=1e-3, extras=None, seed=0):

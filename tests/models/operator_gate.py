@@ -2,8 +2,10 @@
 """Can a robot's GPU run this graph? Asked of TensorRT-RTX, which needs no GPU to say.
 
 Every test that exports a network asks it too, so that no layer creeps in that no robot can run.
+`test_operator_gate.py` keeps the list of all networks.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 import importlib.util
 
 import pytest
@@ -19,19 +21,24 @@ needs_flavour = pytest.mark.skipif(
 )
 
 
-def assert_builds(graph, shapes, half=False):
-    """Parses a graph and builds its engine; nothing where the library is not installed.
+def assert_builds(graph, shapes):
+    """Parses a graph and builds its engine, in single precision as it is and in half precision.
+
+    Nothing where the library is not installed.
 
     Args:
         graph: Content of an .onnx file, single precision.
         shapes: Input name -> shape.
-        half: Whether to ask for its form in half precision too.
     """
     if not installed:
         return
     from training.half_precision import to_half
 
-    for form in (graph, to_half(graph)[0]) if half else (graph,):
-        # It compares names of inputs and outputs with the graph's own.
-        plan = build_in_child(form, BuildRequest(FLAVOUR, shapes), limit_s=LIMIT_S)
-        assert len(plan) > 1000
+    def build(form):
+        # It compares names and sizes of inputs, and names of outputs, with the graph's own.
+        return build_in_child(form, BuildRequest(FLAVOUR, shapes), limit_s=LIMIT_S)
+
+    # Each builds in a process of its own, so both can at once.
+    with ThreadPoolExecutor(2) as pool:
+        plans = list(pool.map(build, (graph, to_half(graph)[0])))
+    assert min(len(plan) for plan in plans) > 1000

@@ -7,10 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from geoloc_core.errors import ConfigError
-from geoloc_core.models.backbones import Backbone
 from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.base import parameter_count
 from geoloc_core.models.belief import (
@@ -21,7 +19,7 @@ from geoloc_core.models.belief import (
 from geoloc_core.models.ccvpe import Ccvpe
 from geoloc_core.models.ccvpe_settings import CcvpeSettings, KITTI
 from geoloc_core.models.registry import make_model
-from tests.models.export_parity import assert_exports
+from tests.models.export_parity import assert_exports, PlainBackbone
 from tests.models.fixtures import batch_of, samples, with_prior
 from training.objectives.base import Progress, run_model
 from training.objectives.registry import make_objective
@@ -222,26 +220,6 @@ def test_calibration_has_finite_gradients_however_sharp_the_map():
     assert outputs['direction'].grad.isfinite().all()
 
 
-class Plain(Backbone):
-    """Five convolutions in place of a backbone: what takes long in an export is the backbone."""
-
-    channels = (4, 4, 8, 8, 16)
-    strides = (2, 4, 8, 16, 32)
-
-    def __init__(self):
-        super().__init__()
-        widths = (3, *self.channels)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, self.channels, strict=False)
-        )
-
-    def forward(self, image):
-        maps = [image]
-        for conv in self.convs:
-            maps.append(conv(maps[-1]))
-        return maps[1:]
-
-
 @pytest.mark.parametrize(
     'settings',
     [
@@ -250,7 +228,7 @@ class Plain(Backbone):
     ],
 )
 def test_exports(settings, monkeypatch):
-    monkeypatch.setattr('geoloc_core.models.ccvpe.make_backbone', lambda *_, **__: Plain())
+    monkeypatch.setattr('geoloc_core.models.ccvpe.make_backbone', lambda *_, **__: PlainBackbone())
     torch.manual_seed(0)
     model = Ccvpe(settings).eval()
     assert model.inputs.turned == ('view' if settings is SMALL else 'patch')

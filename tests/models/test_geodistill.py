@@ -14,7 +14,7 @@ from geoloc_core.models.geodistill import GeoDistill, GeoDistillSettings
 from geoloc_core.models.orientation_estimator import OrientationSettings
 from geoloc_core.models.registry import make_model
 from geoloc_core.models.weights import load_into, save_weights
-from tests.models.export_parity import assert_exports
+from tests.models.export_parity import assert_exports, PlainBackbone
 from tests.models.fixtures import batch_of, samples, with_prior
 from training.objectives.base import LOSS, Progress, run_model
 from training.objectives.registry import make_objective
@@ -166,8 +166,16 @@ def test_calibration_is_not_touched_by_its_losses():
     assert all(p.grad is not None for p in model.orientation.parameters())
 
 
+def test_exports(monkeypatch):
+    plain = 'geoloc_core.models.orientation_estimator.make_backbone'
+    monkeypatch.setattr(plain, lambda *_, **__: PlainBackbone())
+    sizes = {'view_width': 64, 'view_height': 32, 'patch_width': 96, 'patch_height': 64}
+    localizer = {'backbone': 'vgg16', 'deepest': 8, 'weights': None, 'levels': (0,)}
+    assert_exports(tiny(**sizes, **localizer))
+
+
 @pytest.mark.slow
-def test_exports():
+def test_exports_with_its_backbones():
     """Without an estimator it exports as G2SWeakly does."""
     assert_exports(tiny(levels=(0,)))
 

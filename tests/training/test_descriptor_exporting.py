@@ -21,6 +21,7 @@ from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, Networ
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
 from tests.maps.place import room
+from tests.models.operator_gate import assert_builds
 from tests.training.rooms import Rooms
 from training.bundle_writing import write_bundle
 from training.description import DescriptorPreparation, run_descriptor
@@ -66,6 +67,7 @@ def test_the_graph_describes_as_the_network(bundle):
     assert record.compared == 3 and record.parity[0].worst < 1e-4
     assert bundle.spec.size == 6 and bundle.spec.system == 'crossvit_student'
     assert against_sample(bundle, bundle.open_engine(threads=1))[0].kept
+    assert_builds(bundle.weights, dict(bundle.graph().shapes))
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.pose_bundle import is_pose_bundle, load_pose_bundle
 from geoloc_core.sources.pose_regressor import PoseRegressor, PoseRegressorConfig
 from geoloc_core.types import Status
+from tests.models.operator_gate import assert_builds
 from tests.training import room
 from tests.training.pose_networks import small
 from training import export_samples, pose_exporting
@@ -100,6 +101,7 @@ def test_graphs_answer_like_their_networks(made, name, answers):
     assert bundle.spec.place == 'room' and is_pose_bundle(bundle.folder)
     text = bundle.weights.decode('latin-1')
     assert '/site-packages/' not in text and 'geoloc_core' not in text
+    assert_builds(bundle.weights, dict(bundle.graph().shapes))
 
 
 @pytest.mark.slow
