@@ -177,7 +177,10 @@ def main(argv: list[str] | None = None) -> int:
         engine: attempted(frames, str(args.bundle), engine) for engine in ('auto', 'onnxruntime')
     }
     on_device = {
-        name: attempted(device_frames, str(args.bundle), name) for name in ('torch', *FLAVOURS)
+        f'{name} {precision}': attempted(device_frames, str(args.bundle), name, precision)
+        for name in ('torch', *FLAVOURS)
+        for precision in args.precisions
+        if precision != 'int8'  # that has no form without pictures to find its ranges with
     }
     print(f'{table(rows)}\n\n{frame_table(on_device)}')
     figures = {'gpu': str(open_cuda().gpu), 'peak': peak, **rows}

@@ -6,6 +6,7 @@ between. Frames are made up and already uncompressed; everything they go through
 own. Networks in torch have random weights, which change no time; engines have the bundle's.
 """
 
+from dataclasses import replace
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -26,12 +27,19 @@ WARM_UP = 5
 STD_YAW_DEG = 5.0
 
 
-def torch_network(spec: Any, device: Any) -> Any:
+def torch_network(spec: Any, device: Any, precision: str = 'fp32') -> Any:
     """The system that a bundle is of, in torch with random weights.
+
+    Args:
+        spec: The bundle's.
+        device: Of torch.
+        precision: 'fp32', or 'fp16' by autocast.
 
     Raises:
         BundleError: The bundle is of other settings than the system's own.
     """
+    import torch
+
     from geoloc_core.errors import BundleError
     from tests.benchmarks.engines import subject_of
     from training.onnx_graph import LogitsOf
@@ -40,7 +48,24 @@ def torch_network(spec: Any, device: Any) -> Any:
     if model.inputs != spec.inputs or model.EXTRA_INPUTS:
         raise BundleError(f'{spec.system} with its own settings is fed other inputs')
     module = LogitsOf(model).to(device).eval()
-    return lambda view, patch, yaws: module(view, patch, *(() if yaws is None else (yaws,)))
+    kind = torch.device(device).type
+
+    def run(view: Any, patch: Any, yaws: Any) -> Any:
+        with torch.autocast(kind, torch.float16, enabled=precision == 'fp16'):
+            return module(view, patch, *(() if yaws is None else (yaws,)))
+
+    return run
+
+
+def in_precision(graph: Any, precision: str) -> Any:
+    """A bundle's network (`runtime.graph.Graph`) in half precision, or as it is."""
+    from training.export_subject import digest
+    from training.half_precision import to_half
+
+    if precision == graph.precision:
+        return graph
+    half = to_half(graph.weights)[0]
+    return replace(graph, weights=half, sha256=digest(half), precision='fp16')
 
 
 def engine_network(spec: Any, engine: Any, device: Any) -> Any:
@@ -119,12 +144,15 @@ def frame_times(spec: Any, network: Any, device: Any, repeat: int) -> dict[str, 
     return found
 
 
-def device_frames(bundle: str, runs: str, repeat: int = 200, device: str = 'cuda') -> dict:
+def device_frames(
+    bundle: str, runs: str, precision: str = 'fp32', repeat: int = 200, device: str = 'cuda'
+) -> dict:
     """Frame to pose with a bundle; in a process of its own.
 
     Args:
         bundle: Its folder.
         runs: 'torch', or a flavour of TensorRT.
+        precision: 'fp32' or 'fp16', of a bundle that is in single precision.
         repeat: Frames that are timed.
         device: Of torch.
     """
@@ -142,13 +170,14 @@ def device_frames(bundle: str, runs: str, repeat: int = 200, device: str = 'cuda
             raise EngineError('torch sees no GPU here: it must be a build with CUDA')
         loaded = load_bundle(Path(bundle))
         if runs == 'torch':
-            network = torch_network(loaded.spec, device)
+            network = torch_network(loaded.spec, device, precision)
             return frame_times(loaded.spec, network, device, repeat)
         cuda, flavour = open_cuda(), load_flavour(runs)
     except EngineError as error:
         return {'absent': str(error)[:200]}
     with tempfile.TemporaryDirectory() as folder:
-        engine = tensorrt_engine(loaded.graph(), flavour, cuda, EngineCache(folder))
+        graph = in_precision(loaded.graph(), precision)
+        engine = tensorrt_engine(graph, flavour, cuda, EngineCache(folder))
         try:
             network = engine_network(loaded.spec, engine, device)
             return frame_times(loaded.spec, network, device, repeat)

@@ -43,8 +43,8 @@ def test_with_a_gpu_all_rows_and_frames_are_stored(monkeypatch, capsys):
     assert gpu.main(['--systems', 'geoloc', '--batches', '1', '--precisions', 'fp16']) == 0
     assert 'geoloc x1 fp16' in stored and stored['peak'] == PEAK
     assert set(stored['frame']) == {'auto', 'onnxruntime'}
-    assert stored['frame_on_gpu']['torch'] == whole
-    assert stored['frame_on_gpu']['tensorrt'] == {'error': 'out of memory'}
+    assert stored['frame_on_gpu']['torch fp16'] == whole
+    assert stored['frame_on_gpu']['tensorrt fp16'] == {'error': 'out of memory'}
     said = capsys.readouterr().out
     assert '1.000 / 2.000' in said and 'worst 0.25 m, 0.5 deg' in said
 

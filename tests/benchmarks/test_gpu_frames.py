@@ -19,6 +19,7 @@ from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.preprocess import cut_patch, PatchFrame
 from geoloc_core.runtime import engine_choice
 from geoloc_core.runtime.bundle import load_bundle
+from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.tensorrt_build import with_shapes
 from geoloc_core.runtime.tensorrt_engine import TensorRtEngine
 from geoloc_core.sources.cross_view import CrossViewConfig, CrossViewSource
@@ -77,7 +78,7 @@ def test_real_networks_find_the_robots_own_poses(default):
     network = gpu_frames.engine_network(bundle.spec, engine, CPU)
     paths = [DeviceFrame(bundle.spec, network, CPU, on_host) for on_host in (False, True)]
     agreed = 0
-    for number, sample in enumerate(samples(6)):
+    for number, sample in enumerate(samples(4)):
         ground, prior = Sheet(imagery(sample, bundle)), sample.prior
         if number % 2:
             # One that does not know the yaw so well.
@@ -99,7 +100,7 @@ def test_real_networks_find_the_robots_own_poses(default):
         assert metres < 0.5 and degrees < 1.0
         np.testing.assert_allclose(np.diag(gpu.cov), np.diag(cov), rtol=0.1)
         agreed += 1
-    assert agreed >= 4
+    assert agreed >= 3
 
 
 def test_a_mirrored_frame_is_another(default):
@@ -188,6 +189,15 @@ def test_an_engine_runs_a_frame_from_end_to_end(tmp_path, monkeypatch):
     assert figures['on_gpu']['frame_ms']['p99'] >= figures['on_gpu']['frame_ms']['p50'] > 0
     assert figures['apart_m']['worst'] < 0.1 and figures['apart_deg']['worst'] < 0.1
     assert not runtime.on_device
+
+
+def test_half_precision_is_the_same_network_with_the_same_inputs():
+    graph = load_bundle(BUNDLE).graph()
+    assert gpu_frames.in_precision(graph, 'fp32') is graph
+    half = gpu_frames.in_precision(graph, 'fp16')
+    assert half.precision == 'fp16' and half.sha256 != graph.sha256
+    assert len(half.weights) < 0.6 * len(graph.weights)
+    assert OnnxEngine(half.weights, 1).inputs == OnnxEngine(graph.weights, 1).inputs
 
 
 def test_what_is_missing_is_said(monkeypatch):
