@@ -58,12 +58,21 @@ def torch_network(spec: Any, device: Any, precision: str = 'fp32') -> Any:
 
 
 def in_precision(graph: Any, precision: str) -> Any:
-    """A bundle's network (`runtime.graph.Graph`) in half precision, or as it is."""
+    """A bundle's network (`runtime.graph.Graph`) in half precision, or as it is.
+
+    Raises:
+        BundleError: There is no way from the bundle's precision to that one.
+    """
+    from geoloc_core.errors import BundleError
     from training.export_subject import digest
     from training.half_precision import to_half
 
     if precision == graph.precision:
         return graph
+    if (graph.precision, precision) != ('fp32', 'fp16'):
+        raise BundleError(
+            f'the bundle is in {graph.precision}, it is not to be had in {precision}'
+        )
     half = to_half(graph.weights)[0]
     return replace(graph, weights=half, sha256=digest(half), precision='fp16')
 

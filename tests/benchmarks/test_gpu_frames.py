@@ -11,6 +11,7 @@ import torch
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
+from geoloc_core.errors import BundleError
 from geoloc_core.geometry import angles, se3
 from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.geometry.grid import Grid
@@ -197,6 +198,8 @@ def test_half_precision_is_the_same_network_with_the_same_inputs():
     half = gpu_frames.in_precision(graph, 'fp16')
     assert half.precision == 'fp16' and half.sha256 != graph.sha256
     assert len(half.weights) < 0.6 * len(graph.weights)
+    with pytest.raises(BundleError, match='fp16'):
+        gpu_frames.in_precision(half, 'fp32')
     assert OnnxEngine(half.weights, 1).inputs == OnnxEngine(graph.weights, 1).inputs
 
 
