@@ -16,6 +16,11 @@ def planar_block(cov: Array) -> Array:
     return cov[np.ix_(PLANAR, PLANAR)]
 
 
+def horizontal_std(cov: Array) -> float:
+    """The longer half-axis of the one-sigma ellipse of x and y, m."""
+    return float(np.sqrt(np.linalg.eigvalsh(cov[:2, :2])[-1]))
+
+
 def bounded(cov: Array, min_position: float, min_yaw: float, max_position: float) -> Array:
     """Brings a covariance within floors and ceilings.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door for GNSS fixes: refuses the impossible, and finds a datum from the first good ones."""
+"""The door for GNSS fixes: refuses the impossible, finds a datum, and puts them on the map."""
 
 from dataclasses import replace
 
@@ -7,8 +7,12 @@ import numpy as np
 
 from geoloc_core.estimation.config import DatumConfig, GnssConfig
 from geoloc_core.estimation.covariance import is_usable
+from geoloc_core.estimation.yaw_init import Position
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.types import GnssFix, Status
+
+# Deviation of a height that a fix does not tell, m.
+NO_HEIGHT_STD = 1000.0
 
 
 def checked(fix: GnssFix, config: GnssConfig) -> GnssFix | tuple[Status, str]:
@@ -34,6 +38,27 @@ def checked(fix: GnssFix, config: GnssConfig) -> GnssFix | tuple[Status, str]:
         return Status.BAD_INPUT, f'the fix itself claims {worst:.0f} m > {config.std_max:.0f} m'
     floor = np.array([config.std_min, config.std_min, config.std_vertical_min]) ** 2
     return replace(fix, cov_enu=cov + np.diag(np.maximum(floor - np.diag(cov), 0.0)))
+
+
+def placed(fix: GnssFix, frame: EnuFrame, config: GnssConfig) -> Position:
+    """A checked fix on the map; one without a height leaves it open.
+
+    Args:
+        fix: Of the antenna.
+        frame: The map frame.
+        config: Has the antenna's place for fixes that do not tell it.
+    """
+    xyz = frame.enu_from_geodetic(fix.lat_deg, fix.lon_deg, fix.alt_m)
+    cov = fix.cov_enu
+    if not np.isfinite(xyz[2]):
+        xyz = np.array([xyz[0], xyz[1], 0.0])
+        cov = np.zeros((3, 3))
+        cov[:2, :2] = fix.cov_enu[:2, :2]
+        cov[2, 2] = NO_HEIGHT_STD**2
+    arm = fix.antenna_in_base
+    if arm is None:
+        arm = np.array(config.antenna_in_base)
+    return Position(fix.stamp_ns, xyz, cov, np.asarray(arm, dtype=np.float64))
 
 
 class DatumFinder:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 import pyproj
 
 from geoloc_core.errors import InputError
+from geoloc_core.geometry import se3
 from geoloc_core.geometry.tiles import wrap_lon
 
 Array = NDArray[np.float64]
@@ -150,6 +151,15 @@ class EnuFrame:
         west = np.sin(phi) * np.sin(turn)
         north = np.sin(phi) * np.sin(phi_0) * np.cos(turn) + np.cos(phi) * np.cos(phi_0)
         return np.arctan2(west, north)
+
+
+def T_between(old: EnuFrame, new: EnuFrame) -> Array:
+    """T_new_old (4, 4): tangent planes of the same Earth, so a rigid motion."""
+    corners = np.vstack([np.zeros(3), np.eye(3)])
+    moved = new.enu_from_geodetic(*old.geodetic_from_enu(corners))
+    R = (moved[1:] - moved[0]).T
+    u, _, vt = np.linalg.svd(R)
+    return se3.make(u @ vt, moved[0])
 
 
 @lru_cache(maxsize=1)

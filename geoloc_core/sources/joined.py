@@ -37,7 +37,7 @@ class JoinedConfig:
 
 
 class JoinedSource:
-    """A `localizer.StartingSource` of a place, with the aerial map behind it.
+    """A `view_source.StartingSource` of a place, with the aerial map behind it.
 
     Attributes:
         starts: It needs no prior: the place is found without one.

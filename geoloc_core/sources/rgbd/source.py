@@ -22,7 +22,7 @@ class Fallback(Protocol):
 
 
 class RgbdSource:
-    """A `localizer.ViewSource` for one place map.
+    """A `view_source.ViewSource` for one place map.
 
     Attributes:
         localizer: Geometry.
