@@ -63,8 +63,8 @@ def correlate_rotations(
         canvas: Odd side (cells) of the square in which the template is turned; what turns out of
             it is lost. None for one that holds every corner; the template's own side is enough
             where all weight lies in its inscribed circle, and is quicker.
-        method: 'fft' (in a graph, 'dft'), 'direct', 'dft', or 'auto': on a CPU and in a graph the
-            cheaper of the last two, else 'fft'.
+        method: 'fft' (in a graph, 'dft'), 'direct' (in a graph of any batch, 'dft'), 'dft', or
+            'auto': on a CPU and in a graph the cheaper of the last two, else 'fft'.
 
     Returns:
         (B, K, H', W') float32; normalised scores are 0 where no weight lies on known map.
@@ -79,8 +79,9 @@ def correlate_rotations(
     if method == 'auto':
         # On a CPU products of matrices were quicker than transforms, at all sizes tried.
         method = _cheaper(side, size) if patch.device.type == 'cpu' or exporting else 'fft'
-    if method == 'fft' and exporting:
-        # TensorRT knows no transforms; products of matrices take any number of samples as well.
+    # A graph has no grouping by a batch of unknown size, and TensorRT knows no transforms;
+    # products of matrices take any number of samples.
+    if exporting and (method == 'fft' or not isinstance(patch.shape[0], int)):
         method = 'dft'
     most = _yaws_at_once(template, side, size)
     # A graph of any number of yaws must not be asked whether they are many.

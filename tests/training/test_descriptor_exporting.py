@@ -114,6 +114,8 @@ def test_nothing_is_made_that_describes_otherwise(model, bundle, monkeypatch):
     monkeypatch.setattr('training.descriptor_exporting.graph_of', lambda *a: bundle.weights)
     with pytest.raises(BundleError, match='nothing is written'):
         make(model, 1, tolerances={'distance': 0.0})
+    with pytest.raises(BundleError, match='1 samples at a time, not for any number'):
+        make(model, 1, batch=0)
     with pytest.raises(DataError, match='no samples'):
         make(model, 0)
     nothing = [{model.view.name: torch.full((1, 3, 24, 24), float('nan'))}]

@@ -74,6 +74,13 @@ def test_other_precisions_and_any_batch(made, making):
     assert record.batch == making.get('batch', 1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['atloc', 'pose_concatenation'])
+def test_the_baselines_take_any_batch(name):
+    record = make(doubtful(name), 1, batch=0).spec.export
+    assert not record.broken and record.batch == 0
+
+
 def test_samples_with_a_truth_are_judged(made):
     model, _ = made['vmloc']
     subject = PoseSubject(model, 'room')
