@@ -13,6 +13,9 @@ a process of its own:
   rtx       TensorRT-RTX builds its engine, without a GPU: seconds and size. Not run.
   parity    worst difference of exported and eager answers, as `python -m training.export` has it.
 
+Beside them, `export_speedup`: eager over onnx; `vs_authors_eager`: how many times as fast as its
+authors' own code a system of theirs is in eager (see `engine_table`).
+
 Weights are random: they change no time, and say nothing of what int8 costs in metres (its column
 tells that graphs are sound; bundles of trained weights carry the real figures). A frame is
 normalised pictures in, answer out. `machine_ms` is the same small convolution beside every system:
@@ -30,6 +33,7 @@ import tempfile
 import time
 import traceback
 
+from tests.benchmarks.engine_table import summary, table, with_ratios
 from tests.benchmarks.results import write
 from tests.benchmarks.systems import reference, timed
 
@@ -46,7 +50,6 @@ KEEP_MEMORY = {
 # Settings that robots can run: none of them has a semantic mask.
 SETTINGS: dict[str, dict] = {'fusion_transformer': {'mask_guidance': False}}
 PLACES = ('vmloc', 'pose_concatenation', 'atloc', 'crossvit_student')
-RIVALS = ('hc_net', 'ccvpe')
 
 
 def subject_of(system: str, settings: dict):
@@ -225,56 +228,6 @@ def row(system: str, settings: dict, options: dict) -> dict:
     return figures
 
 
-def summary(rows: dict[str, dict], frame: dict | None) -> dict:
-    """The figures that stand for all; ratios compare networks alone, frame_ratios our whole frame.
-
-    Args:
-        rows: System -> figures.
-        frame: Of `pipeline`, or None.
-    """
-    figures: dict = {
-        'parity_failures': sum(not r.get('onnx_kept', False) for r in rows.values()),
-        'tensorrt_rtx_build_failures': None,
-    }
-    tried = [r['rtx'] for r in rows.values() if r.get('rtx', 'not installed') != 'not installed']
-    if tried:
-        figures['tensorrt_rtx_build_failures'] = sum(each != 'built' for each in tried)
-    ours = rows.get('geoloc', {})
-    made: dict = {}
-    if frame is not None:
-        made['ms_p50'] = frame['frame_ms']['p50']
-        made['stages'] = frame
-    compared = [(f'{name}_eager', rows.get(name, {}).get('eager_ms')) for name in RIVALS]
-    compared.append(('hc_net_exported', rows.get('hc_net', {}).get('onnx_ms')))
-    for name, rival in compared:
-        for key, own in (('', ours.get('onnx_ms')), ('frame_', made.get('ms_p50'))):
-            if rival and own:
-                made[f'{key}speedup_vs_{name}'] = rival / own
-    figures['geoloc'] = {**ours, **made}
-    return figures
-
-
-def table(rows: dict[str, dict]) -> str:
-    """For people."""
-    columns = (
-        ('params_m', 'params M', 2), ('eager_ms', 'eager ms', 1), ('tuned_ms', 'tuned ms', 1),
-        ('onnx_ms', 'onnx ms', 1), ('int8_ms', 'int8 ms', 1), ('onnx_mb', 'onnx MB', 1),
-        ('int8_mb', 'int8 MB', 1), ('rtx_build_s', 'rtx s', 1), ('rtx_mb', 'rtx MB', 1),
-        ('machine_ms', 'machine', 2),
-    )  # fmt: skip
-    lines = [f'{"system":<20}' + ''.join(f'{title:>10}' for _, title, _ in columns) + '  parity']
-    for name, figures in rows.items():
-        cells = ''.join(
-            f'{figures[key]:>10.{digits}f}' if key in figures else f'{"-":>10}'
-            for key, _, digits in columns
-        )
-        parity = figures.get('onnx_parity', {})
-        first = next((f'{k} {v:.1e}' for k, v in parity.items()), '-')
-        error = figures.get('error') or figures.get('eager_error') or ''
-        lines.append(f'{name:<20}{cells}  {first} {error}'.rstrip())
-    return '\n'.join(lines)
-
-
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     from geoloc_core.models.registry import MODELS
@@ -307,7 +260,7 @@ def main():
     rows: dict[str, dict] = {}
     for system in args.systems:
         print(f'{system} ...', flush=True)
-        rows[system] = row(system, {}, options)
+        rows[system] = with_ratios(system, row(system, {}, options), args.threads)
     print('frame to pose ...', flush=True)
     figures = summary(rows, alone(pipeline, str(args.bundle), options))
     if not args.no_node:
@@ -319,8 +272,10 @@ def main():
         figures['node_peak_rss_mb'] = node.peak_rss_mb
         figures['node_first_pose_s'] = node.first_pose_s
         figures['node_torch_imported'] = node.torch
-    print(table(rows))
-    print(write('engines', {'threads': args.threads, **rows, **figures}, COMMAND))
+    text = table(rows)
+    print(text)
+    figures = {'threads': args.threads, **figures}
+    print(write('engines', {**rows, **figures}, COMMAND, text, figures))
 
 
 if __name__ == '__main__':

@@ -36,13 +36,17 @@ def flat(figures, prefix=''):
             yield f'{prefix}{key}', value
 
 
-def write(name: str, figures: dict, command: str) -> Path:
+def write(
+    name: str, figures: dict, command: str, text: str = '', listed: dict | None = None
+) -> Path:
     """Stores the figures of benchmark `name`; the section of an earlier run is replaced.
 
     Args:
         name: Of the benchmark, e.g. 'husky'.
-        figures: Nested dicts of numbers, strings or None.
+        figures: Nested dicts of numbers, strings or None; all of them go into the JSON.
         command: What a reader runs to get them again.
+        text: Markdown that the section shows above its list, such as a table of rows.
+        listed: The figures that the section lists; None for all.
 
     Returns:
         The JSON file, out/bench/<name>.json.
@@ -51,8 +55,11 @@ def write(name: str, figures: dict, command: str) -> Path:
     path = ROOT / 'out' / 'bench' / f'{name}.json'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + '\n')
-    lines = [f'## {name}', '', f'`{command}`', '', '| figure | value |', '|---|---|']
-    lines += [f'| {key} | {value} |' for key, value in flat(figures)]
+    lines = [f'## {name}', '', f'`{command}`', '']
+    lines += [text.strip('\n'), ''] if text else []
+    lines += ['| figure | value |', '|---|---|']
+    listed = figures if listed is None else rounded(listed)
+    lines += [f'| {key} | {value} |' for key, value in flat(listed)]
     section = '\n'.join(lines) + '\n'
     text = RESULTS.read_text() if RESULTS.exists() else HEAD
     pattern = re.compile(rf'^## {re.escape(name)}\n.*?(?=^## |\Z)', re.MULTILINE | re.DOTALL)
