@@ -10,7 +10,8 @@ import pyproj
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_core.geometry.geodesy import Datum, distance_m, EnuFrame
+from geoloc_core.geometry import se3
+from geoloc_core.geometry.geodesy import Datum, distance_m, EnuFrame, T_between
 
 # Places where other ways of making metres break, beside an ordinary one.
 PLACES = {
@@ -189,6 +190,16 @@ def test_convergence_grows_towards_the_pole():
         math.radians(0.48), abs=math.radians(0.02)
     )
     assert EnuFrame(Datum(0.0, 0.0)).convergence(0.0, 0.1) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_between_two_frames_a_place_stays_the_same_place():
+    old, new = EnuFrame(Datum(49.0, 8.4, 115.0)), EnuFrame(Datum(49.002, 8.401, 110.0))
+    T, xyz = T_between(old, new), np.array([30.0, -40.0, 5.0])
+    assert se3.is_rigid(T, 1e-9)
+    there = new.enu_from_geodetic(*old.geodetic_from_enu(xyz))
+    np.testing.assert_allclose(se3.transform(T, xyz), there, atol=1e-6)
+    # The new origin lies north-east of the old one: what was at 0, 0 is now south-west.
+    assert T[0, 3] < -70.0 and T[1, 3] < -220.0 and T[2, 3] == pytest.approx(5.0, abs=0.01)
 
 
 def test_distance_broadcasts_and_crosses_the_antimeridian():
