@@ -231,7 +231,8 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
         'model.path',
         'string',
         '',
-        'Folder of a model bundle (model.onnx, model.json); empty: the classical matcher.',
+        'Model bundle: a folder (model.onnx, model.json) or one file (.geoloc); empty: the '
+        'classical matcher.',
     ),
     _p(
         'model.threads',

@@ -9,8 +9,9 @@ from pathlib import Path
 import sys
 
 TEXT = """Scores lists of camera poses, one line a picture: name qw qx qy qz tx ty tz, world to
-camera, as the field publishes its estimates of 7-Scenes and as `make bench-redkitchen` writes its
-own. Every picture of a ground truth counts: one that a list lacks has an infinite error.
+camera, as the field publishes its estimates of 7-Scenes and as `python -m
+tests.benchmarks.redkitchen --estimates FILE` writes its own. Every picture of a ground truth
+counts: one that a list lacks has an infinite error.
 
 7-Scenes has two ground truths, of depth tracking and of structure from motion, and methods rank
 differently in them: give both, each with a name.

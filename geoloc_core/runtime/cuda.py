@@ -221,7 +221,7 @@ def open_cuda() -> Cuda:
         from cuda.bindings import runtime
     except ImportError as error:
         raise EngineError(
-            'there is an NVIDIA driver, but using it needs cuda-bindings: pip install '
-            "'cuda-bindings<13'"
+            'there is an NVIDIA driver, but using it needs cuda-bindings, of a CUDA version that '
+            'the driver supports (nvidia-smi names the newest): pip install cuda-bindings'
         ) from error
     return Cuda(runtime)

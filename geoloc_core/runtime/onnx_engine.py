@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs ONNX weights with onnxruntime (optional: pip install geoloc[onnx])."""
+"""Runs ONNX weights with onnxruntime (optional: pip install onnxruntime)."""
 
 from collections.abc import Mapping
 
