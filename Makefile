@@ -24,7 +24,12 @@ $(VENV)/.demo: requirements.lock setup.py | $(BIN)/python
 
 $(VENV)/.test: requirements.lock setup.py $(VENV)/.demo | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,trt,train,test]'
+	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,trt,train,places,test]'
+	@touch $@
+
+$(VENV)/.xfeat: requirements.lock setup.py $(VENV)/.test | $(BIN)/python
+	@echo "Installing learned features into $(VENV) ..."
+	$(PIP) install --constraint requirements.lock --editable '.[xfeat]'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Render a drive, run the real node on it, score it, write out/demo/report.html
@@ -33,7 +38,7 @@ demo: $(VENV)/.demo  ## Render a drive, run the real node on it, score it, write
 test: $(VENV)/.test  ## The quick suite, lint, types and import rules
 	$(RUN_ENV) $(BIN)/python -m pytest -m 'not slow' $(TEST_ARGS)
 
-test-all: $(VENV)/.test  ## Everything, the slow tests too
+test-all: $(VENV)/.xfeat  ## Everything, the slow tests too
 	$(RUN_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff, mypy and import-linter alone
@@ -63,7 +68,7 @@ bench-engines: $(VENV)/.test  ## Checkpoint to milliseconds: eager, tuned, expor
 bench-gpu: $(VENV)/.test  ## All systems on the GPU at hand: build, compare, time; skips where there is none
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.gpu $(BENCH_ARGS)
 
-bench-redkitchen: $(VENV)/.test  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
+bench-redkitchen: $(VENV)/.xfeat  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
 
 bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outside, place map inside
