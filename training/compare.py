@@ -198,7 +198,7 @@ class Comparison:
         """The run's line in runs.csv."""
         from training.evaluation.runs import add_run, portable
 
-        again = [str(self._plan.path), '--only', run.name]
+        again = self._plan.again(run, {n: str(folder) for n, folder in self._data.items()})
         add_run(
             self._results / 'runs.csv',
             self.folder(run),

@@ -49,6 +49,21 @@ class Plan:
     evaluations: dict[str, dict[str, Any]]
     path: Path
 
+    def again(self, run: Run, data: Mapping[str, str]) -> list[str]:
+        """Arguments of `python -m training.compare` that do one run, from nothing.
+
+        Args:
+            run: One of `runs`.
+            data: Name -> folder, of every data set that the plan needs.
+        """
+        known = {each.name: each for each in self.runs}
+        wanted = [run.name]
+        for name in wanted:  # grows by what each begins with
+            wanted += [n for n in known[name].after if n not in wanted]
+        ordered = [name for name in known if name in wanted]
+        folders = [word for n, folder in data.items() for word in ('--data', f'{n}={folder}')]
+        return [str(self.path), *folders, '--only', *ordered]
+
 
 def read_plan(path: Path) -> Plan:
     """Reads and checks a plan.

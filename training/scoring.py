@@ -106,7 +106,8 @@ class Scores:
 
         Returns:
             Name -> value (`geoloc_core.evaluation.pose_figures`), and `samples`, `unreadable`,
-            `not_finite`, `outside` (share of truths outside the volume), `floor_{mean,median}_m`.
+            `not_finite`, `outside` (share of truths outside the volume), and of the guess that
+            the prior is right `floor_{mean,median}_m` and `floor_yaw_{mean,median}_deg`.
         """
         figures = pose_figures.position_figures(self.error_xy, self.truth_yaw)
         figures |= pose_figures.yaw_figures(self.yaw_error)
@@ -114,9 +115,13 @@ class Scores:
         nll = self.nll_place if dof == 2 else self.nll
         figures |= pose_figures.belief_figures(nll, self.nees(dof), dof)
         floor = self.floor if len(self) else np.array([math.nan])
+        turns = self.truth[:, 2] if len(self) else np.array([math.nan])
+        yaw_floor = np.degrees(np.abs(yaw_error(turns, 0.0)))
         return figures | {
             'floor_mean_m': float(floor.mean()),
             'floor_median_m': float(np.median(floor)),
+            'floor_yaw_mean_deg': float(yaw_floor.mean()),
+            'floor_yaw_median_deg': float(np.median(yaw_floor)),
             'outside': float(1.0 - self.inside.mean()) if len(self) else math.nan,
             'samples': float(len(self)),
             'unreadable': float(len(self.unreadable)),

@@ -9,7 +9,8 @@ brought to their own sizes. Each runs in a process of its own, one after the oth
 runs after the first two. `machine_ms` is the same small convolution beside every system: where it
 differs from row to row, the machine was busy with something else.
 
-A frame is normalised pictures in, volume of poses out (`belief(forward(...)).logits`).
+A frame is normalised pictures in, volume of poses out (`belief(forward(...)).logits`). `onnx_diff`
+is the largest difference between both answers to that frame, as a share of the range of the first.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable
 import multiprocessing
 import os
 from pathlib import Path
+import platform
 import resource
 from statistics import median
 import time
@@ -123,7 +125,9 @@ def _eager(figures: dict, model, arrays: dict, extras: dict, repeat: int) -> Non
 
 def _exported(figures: dict, model, arrays: dict, extras: dict, repeat: int, threads: int) -> None:
     from geoloc_core.runtime.onnx_engine import OnnxEngine
-    from training.onnx_graph import random_inputs, to_onnx
+    from training.onnx_graph import (
+        eager_logits, OUTPUT, random_inputs, relative_difference, to_onnx,
+    )  # fmt: skip
 
     given = {**random_inputs(model, extras), **arrays}
     graph = to_onnx(model, given)
@@ -131,6 +135,19 @@ def _exported(figures: dict, model, arrays: dict, extras: dict, repeat: int, thr
     fed = {name: given[name].numpy() for name in engine.inputs}
     figures['onnx_ms'], figures['onnx_runs'] = timed(lambda: engine.run(fed), repeat)
     figures['onnx_mb'] = len(graph) / 1e6
+    found = engine.run(fed)[OUTPUT]
+    figures['onnx_diff'] = relative_difference(eager_logits(model, given), found)
+
+
+def cpu_name() -> str:
+    """What the processor calls itself, and how many of its threads there are."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    name = next((n for n in names if n), platform.processor() or platform.machine())
+    return f'{name} ({os.cpu_count()} CPUs)'
 
 
 def reference() -> Callable[[], object]:
@@ -156,17 +173,19 @@ def table(rows: dict[str, dict]) -> str:
     """For people."""
     lines = [
         f'{"system":<28}{"params M":>10}{"view":>10}{"patch":>10}{"eager ms":>10}{"onnx ms":>10}'
-        f'{"onnx MB":>9}{"peak MB":>9}{"machine ms":>12}'
+        f'{"onnx MB":>9}{"onnx diff":>11}{"peak MB":>9}{"machine ms":>12}'
     ]
     for name, row in rows.items():
 
         def cell(key: str, digits: int, row: dict = row) -> str:
             return f'{row[key]:.{digits}f}' if key in row else '-'
 
+        different = f'{row["onnx_diff"]:.1e}' if 'onnx_diff' in row else '-'
         lines.append(
             f'{name:<28}{cell("params_m", 2):>10}{row.get("view", "-"):>10}'
             f'{row.get("patch", "-"):>10}{cell("eager_ms", 0):>10}{cell("onnx_ms", 0):>10}'
-            f'{cell("onnx_mb", 1):>9}{cell("peak_mb", 0):>9}{cell("machine_ms", 2):>12}'
+            f'{cell("onnx_mb", 1):>9}{different:>11}'
+            f'{cell("peak_mb", 0):>9}{cell("machine_ms", 2):>12}'
             + (f'  {row["error"]}' if 'error' in row else '')
         )
     return '\n'.join(lines)
@@ -201,7 +220,8 @@ def main():
         pool.close()
         pool.join()
     print(table(rows))
-    print(write('systems', {'threads': args.threads, **rows}, 'make bench-systems'))
+    machine = {'cpu': cpu_name(), 'threads': args.threads}
+    print(write('systems', {**machine, **rows}, 'make bench-systems'))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from geoloc_core.errors import ConfigError
-from tests.benchmarks.systems import entries, measure, table
+from tests.benchmarks.systems import cpu_name, entries, measure, table
 from tests.models.test_orienternet_aerial import TINY
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'config' / 'train'
@@ -34,3 +34,9 @@ def test_figures():
     assert figures['view'] == '32x64' and figures['answer'] == '8x20x24'
     assert figures['eager_runs'] == figures['onnx_runs'] == 3
     assert min(figures[key] for key in ('eager_ms', 'onnx_ms', 'machine_ms', 'onnx_mb')) > 0
+    assert figures['onnx_diff'] < 1e-3
+    assert f'{figures["onnx_diff"]:.1e}' in table({'mine': figures})
+
+
+def test_the_processor_has_a_name():
+    assert cpu_name().strip() and cpu_name().endswith(' CPUs)')

@@ -261,12 +261,23 @@ def test_each_run_has_a_row(plan_file, tmp_path, calls):
     assert [(r['run'], r['system'], r['seed'], r['minutes']) for r in rows] == [
         ('base_s0', 'g2sweakly', '0', '0.5'), ('base_s7', 'g2sweakly', '7', '0.5'),
     ]  # fmt: skip
-    # A command that can be typed; no folder of this machine is in it.
-    assert rows[0]['command'] == 'python -m training.compare plan.yaml --only base_s0'
+    # A command that can be typed; no more of this machine is in it than the last two folders.
+    here = tmp_path.name
+    data = f'--data train={here}/train --data unseen={here}/unseen'
+    command = f'python -m training.compare {here}/plan.yaml {data} --only base_s0'
+    assert rows[0]['command'] == command
     table.unlink()
     assert compared(plan_file, tmp_path, '--only', 'base') == 0
     with table.open() as file:
         assert len(list(csv.reader(file))) == 3
+
+
+def test_a_run_is_done_again_with_those_it_begins_with(plan_file):
+    plan = read_plan(plan_file)
+    student = plan.runs[2]
+    assert plan.again(student, {'train': 'world/train'}) == [
+        str(plan_file), '--data', 'train=world/train', '--only', 'base_s7', 'student_s7',
+    ]  # fmt: skip
 
 
 def test_an_evaluation_may_stand_in_an_ablation_besides(plan_file, tmp_path, calls):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -90,6 +91,15 @@ def test_prior_is_the_floor():
     assert scores.figures()['floor_mean_m'] == pytest.approx(
         np.linalg.norm(scores.truth[:, :2], axis=1).mean()
     )
+
+
+def test_the_prior_of_the_yaw_is_a_floor_too():
+    plain = told(samples(3))
+    turned = replace(plain, truth=plain.truth + [0.0, 0.0, 0.5])
+    figures = turned.figures()
+    expected = np.degrees(np.abs([math.remainder(v, math.tau) for v in turned.truth[:, 2]]))
+    assert figures['floor_yaw_mean_deg'] == pytest.approx(expected.mean(), abs=1e-4)
+    assert figures['floor_yaw_median_deg'] == pytest.approx(np.median(expected), abs=1e-4)
 
 
 def test_truth_outside_the_volume_is_counted():

@@ -116,7 +116,12 @@ def beside_published(evaluation: Evaluation) -> tuple[list[str], list[list[str]]
     figures = evaluation.figures
     head = ['system', 'from', *_HEAD.values()]
     rows = [[evaluation.system, 'measured here', *(cell(figures[k]) for k in _HEAD)]]
-    floor = {'position_mean_m': 'floor_mean_m', 'position_median_m': 'floor_median_m'}
+    floor = {
+        'position_mean_m': 'floor_mean_m',
+        'position_median_m': 'floor_median_m',
+        'yaw_mean_deg': 'floor_yaw_mean_deg',
+        'yaw_median_deg': 'floor_yaw_median_deg',
+    }
     empty = float('nan')
     rows.append(
         ['the prior itself', 'measured here']

@@ -10,6 +10,7 @@ import statistics
 
 from geoloc_core.errors import DataError
 from geoloc_core.models.registry import MODELS
+from training.evaluation.protocols import PROTOCOLS
 from training.evaluation.published import PUBLISHED_COLUMNS, RELIABILITY
 from training.evaluation.tables import (
     ABLATIONS,
@@ -47,12 +48,17 @@ _MORE = {
     'nees_mean': 'NEES',
     'outside': 'outside',
     'floor_mean_m': 'prior mean m',
+    # Not a column of the tables: it follows from the protocol.
+    'floor_yaw_mean_deg': 'prior yaw °',
     'samples': 'samples',
 }
 # Which value of a column is best: the least, the one nearest to this, or none (no bold).
 _BEST: dict[str, float | None] = {'coverage_95': 0.95}
+_FLOORS = ('floor_mean_m', 'floor_yaw_mean_deg')
 # Of a benchmark's figures, what stands in the column ms_cpu, in this order of preference.
 _TIMES = ('eager_ms', 'onnx_ms')
+# What is the same for all rows of one: it stands in the heading of the table of times.
+_MACHINE = ('cpu', 'threads')
 _INTRO = """# Cross-view networks: results
 
 Made by `python -m training.results` from the tables in `training/results/`; every row there was
@@ -61,7 +67,8 @@ their standard deviation. Position in metres, yaw in degrees, every sample count
 -log p(truth), nats per m² rad, or per m² of the place alone where the yaw is given (else it would
 say how narrow the bins of yaw are). *95 % holds*: share of samples whose error lies in the
 ellipsoid that should hold 95 % of them, (x, y, yaw), or (x, y) where the yaw is given. *NEES*: 3
-(or 2) would be right. The best of a column is bold.
+(or 2) would be right. *prior*: mean errors of the guess that the prior is right; that of the yaw is
+half of what the protocol allows, as yaws are drawn evenly within it. The best of a column is bold.
 """
 
 
@@ -86,7 +93,11 @@ def write_results(tables: Path, out: Path) -> Path:
         parts.append(remarks.read_text(encoding='utf-8'))
     for key, group in _groups(rows, ('split', 'protocol', 'preset')).items():
         parts.append(f'## {key[0]}, {key[1]}, preset {key[2]}\n\n{_compared(group, _HEAD)}\n')
-        more = [r for r in details if (r['split'], r['protocol'], r['preset']) == key]
+        more = [
+            {**r, 'floor_yaw_mean_deg': _yaw_floor(r['protocol'])}
+            for r in details
+            if (r['split'], r['protocol'], r['preset']) == key
+        ]
         if more:
             parts.append(_compared(more, _MORE) + '\n')
     if not rows:
@@ -121,8 +132,9 @@ def add_times(tables: Path, benchmark: Path) -> None:
     if not found:
         raise DataError(f'{benchmark} has no times; expected name -> {_TIMES[0]} -> ms')
     columns = dict.fromkeys(k for values in found.values() for k in values)
-    rows = [{'name': name, **values} for name, values in found.items()]
-    write_rows(tables / 'times.csv', ('name', *columns), rows)
+    machine = {name: said[name] for name in _MACHINE if name in said}
+    rows = [{'name': name, **values, **machine} for name, values in found.items()]
+    write_rows(tables / 'times.csv', ('name', *columns, *machine), rows)
     # A settings file says which sizes were trained; the published sizes stand in for it.
     times = {name: _time_of(values) for name, values in found.items()}
     times |= {str(v.get('system', n)): _time_of(v) for n, v in found.items() if n not in MODELS}
@@ -141,6 +153,12 @@ def _time_of(values: Mapping[str, object]) -> float | None:
         if isinstance(value, (int, float)):
             return float(value)
     return None
+
+
+def _yaw_floor(protocol: str) -> str:
+    """Mean error of the guess that the yaw is the prior's, degrees; '' for another protocol."""
+    rules = PROTOCOLS.get(protocol.partition('_fov')[0])
+    return '' if rules is None else cell(rules.half_yaw_deg / 2)
 
 
 def _groups(rows: Iterable[Row], key: Sequence[str]) -> dict[tuple[str, ...], list[Row]]:
@@ -181,7 +199,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _best(column: str, values: Sequence[float]) -> float | None:
     known = [v for v in values if not math.isnan(v)]
-    if len(known) < 2 or column in ('nees_mean', 'samples', 'floor_mean_m', 'outside'):
+    if len(known) < 2 or column in ('nees_mean', 'samples', 'outside', *_FLOORS):
         return None
     wanted = _BEST.get(column)
     if wanted is not None:
@@ -200,7 +218,7 @@ def _words(values: Sequence[float], best: bool, column: str) -> str:
         text = f'{mean:.0f}'
     else:
         text = f'{mean:.2f}'
-    if len(known) > 1 and column not in ('params_m', 'ms_cpu', 'samples', 'floor_mean_m'):
+    if len(known) > 1 and column not in ('params_m', 'ms_cpu', 'samples', *_FLOORS):
         spread = statistics.stdev(known)
         scale = 100 if text.endswith('%') else 1
         text = f'{text} ± {scale * spread:.{1 if scale == 100 else 2}f}'
@@ -233,10 +251,16 @@ def _times(path: Path) -> list[str]:
     if not path.is_file():
         return []
     with path.open(newline='', encoding='utf-8') as file:
-        rows = list(csv.reader(file))
-    head = [c.replace('_', ' ') for c in rows[0]]
-    table = markdown(head, rows[1:])
-    return [f'## Time of a frame, all systems in one run (`make bench-systems`)\n\n{table}\n']
+        reader = csv.DictReader(file)
+        rows, columns = list(reader), reader.fieldnames or ()
+    kept = [c for c in columns if c not in _MACHINE]
+    table = markdown([c.replace('_', ' ') for c in kept], [[row[c] for c in kept] for row in rows])
+    first = rows[0] if rows else {}
+    threads = first.get('threads')
+    words = [first.get('cpu'), threads and f'{threads} thread{"s" if threads != "1" else ""}']
+    machine = ''.join(f', {word}' for word in words if word)
+    title = f'## Time of a frame, all systems in one run{machine} (`make bench-systems`)'
+    return [f'{title}\n\n{table}\n']
 
 
 def _commands(rows: list[Row]) -> list[str]:

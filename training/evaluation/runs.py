@@ -49,15 +49,24 @@ def add_run(table: Path, folder: Path, command: str = '') -> dict[str, Any]:
 
 
 def portable(program: str, words: Sequence[str]) -> str:
-    """A command as others can repeat it: what lies outside of this folder by its name alone."""
-    here = Path.cwd()
-    shown = []
-    for word in words:
-        path = Path(word)
-        if path.is_absolute():
-            word = str(path.relative_to(here)) if path.is_relative_to(here) else path.name
-        shown.append(shlex.quote(word))
-    return ' '.join([program, *shown])
+    """A command as others can repeat it.
+
+    Args:
+        program: As it is called.
+        words: Its arguments. Of a path outside of this folder, alone or behind `NAME=`, the last
+            two parts are kept: they say which run's weights and which data, and nothing of this
+            machine.
+    """
+    return ' '.join([program, *(shlex.quote(_shown(word)) for word in words)])
+
+
+def _shown(word: str) -> str:
+    name, equals, value = word.rpartition('=')
+    path, here = Path(value), Path.cwd()
+    if not path.is_absolute():
+        return word
+    kept = path.relative_to(here) if path.is_relative_to(here) else Path(*path.parts[1:][-2:])
+    return f'{name}{equals}{kept}'
 
 
 def _words(machine: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from training.evaluation import tables
 from training.evaluation.published import PUBLISHED
-from training.evaluation.results_page import _HEAD, _MORE
+from training.evaluation.results_page import _HEAD, _MORE, _yaw_floor
 from training.results.__main__ import main
 
 KEY = {'split': 'unseen_city', 'protocol': 'pm45', 'preset': 'hard'}
@@ -62,11 +62,19 @@ def test_everything_is_there(folder):
 
 def test_times_of_one_run_replace_all(folder, tmp_path):
     bench = tmp_path / 'systems.json'
-    bench.write_text(json.dumps({'small': {'system': 'a', 'eager_ms': 321.0}, 'threads': 1}))
+    said = {'cpu': 'Core of ours', 'threads': 2}
+    bench.write_text(json.dumps({**said, 'small': {'system': 'a', 'eager_ms': 321.0}}))
     assert main(['--tables', str(folder), '--times', str(bench)]) == 0
     rows = tables.read_rows(folder / 'cross_view.csv', tables.CROSS_VIEW)
     assert [row['ms_cpu'] for row in rows] == ['321', '321', '50']
-    assert '| small | a | 321 |' in (folder.parent / 'RESULTS.md').read_text()
+    text = (folder.parent / 'RESULTS.md').read_text()
+    assert '| small | a | 321 |' in text
+    assert 'all systems in one run, Core of ours, 2 threads (`make' in text
+
+
+def test_times_of_a_machine_that_was_not_noted(folder):
+    (folder / 'times.csv').write_text('name,system,eager_ms\nsmall,a,3\n')
+    assert 'all systems in one run (`make' in page(folder)
 
 
 @pytest.mark.parametrize('text', ['{', '[1]', '{"threads": 2}'])
@@ -83,4 +91,15 @@ def test_no_tables_yet(tmp_path):
 
 def test_columns_are_the_tables():
     assert tuple(_HEAD) == tables.FIGURES
-    assert set(_MORE) <= set(tables.MORE_FIGURES)
+    assert set(_MORE) - {'floor_yaw_mean_deg'} <= set(tables.MORE_FIGURES)
+
+
+@pytest.mark.parametrize(
+    ('protocol', 'floor'), [('pm45', '22.5'), ('pm180_fov90', '90'), ('aligned', '0'), ('x', '')]
+)
+def test_the_floor_of_the_yaw_is_half_of_what_is_allowed(protocol, floor):
+    assert _yaw_floor(protocol) == floor
+
+
+def test_the_floor_stands_beside_the_figures(folder):
+    assert '| 22.50 |' in page(folder)

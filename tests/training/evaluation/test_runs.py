@@ -30,7 +30,7 @@ def test_a_run_becomes_a_row_once(tmp_path, finished):
         'ccvpe', '3', '4800', '1.5',
     )  # fmt: skip
     assert row['machine'] == '2 of 8 CPU threads'
-    assert row['command'] == 'python -m training.train config/train/ccvpe.yaml --data train'
+    assert row['command'] == 'python -m training.train config/train/ccvpe.yaml --data world/train'
     assert 'ccvpe-1' in (tmp_path / 'RESULTS.md').read_text()
 
 
@@ -42,5 +42,10 @@ def test_a_run_that_is_not_finished(tmp_path, finished):
 
 def test_commands_name_no_folder_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    words = ['runs/a', '--data', '/somewhere/else/unseen', '--out', str(tmp_path / 'out')]
-    assert portable('judge', words) == 'judge runs/a --data unseen --out out'
+    words = ['/disk/all/ccvpe_s0/model.safetensors', '--data', '/somewhere/world/unseen']
+    words += ['--data', 'train=/somewhere/world/train', '--out', str(tmp_path / 'out')]
+    assert portable('judge', words) == (
+        'judge ccvpe_s0/model.safetensors --data world/unseen --data train=world/train --out out'
+    )
+    words = ['runs/a', '--set', 'labels=gps', f'x={tmp_path}/b', '/tmp']
+    assert portable('judge', words) == 'judge runs/a --set labels=gps x=b tmp'
