@@ -126,8 +126,12 @@ def _eager(figures: dict, model, arrays: dict, extras: dict, repeat: int) -> Non
 def _exported(figures: dict, model, arrays: dict, extras: dict, repeat: int, threads: int) -> None:
     from geoloc_core.runtime.onnx_engine import OnnxEngine
     from training.onnx_graph import (
-        eager_logits, OUTPUT, random_inputs, relative_difference, to_onnx,
-    )  # fmt: skip
+        eager_logits,
+        OUTPUT,
+        random_inputs,
+        relative_difference,
+        to_onnx,
+    )
 
     given = {**random_inputs(model, extras), **arrays}
     graph = to_onnx(model, given)

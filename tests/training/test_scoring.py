@@ -95,7 +95,7 @@ def test_prior_is_the_floor():
 
 def test_the_prior_of_the_yaw_is_a_floor_too():
     plain = told(samples(3))
-    turned = replace(plain, truth=plain.truth + [0.0, 0.0, 0.5])
+    turned = replace(plain, truth=plain.truth + np.array([0.0, 0.0, 0.5]))
     figures = turned.figures()
     expected = np.degrees(np.abs([math.remainder(v, math.tau) for v in turned.truth[:, 2]]))
     assert figures['floor_yaw_mean_deg'] == pytest.approx(expected.mean(), abs=1e-4)

@@ -67,8 +67,8 @@ their standard deviation. Position in metres, yaw in degrees, every sample count
 -log p(truth), nats per m² rad, or per m² of the place alone where the yaw is given (else it would
 say how narrow the bins of yaw are). *95 % holds*: share of samples whose error lies in the
 ellipsoid that should hold 95 % of them, (x, y, yaw), or (x, y) where the yaw is given. *NEES*: 3
-(or 2) would be right. *prior*: mean errors of the guess that the prior is right; that of the yaw is
-half of what the protocol allows, as yaws are drawn evenly within it. The best of a column is bold.
+(or 2) would be right. *prior*: mean errors of the guess that the prior is right; the yaw's is half
+of what the protocol allows, as yaws are drawn evenly within it. The best of a column is bold.
 """
 
 
