@@ -207,28 +207,23 @@ def _drives(args: argparse.Namespace) -> tuple[Any, Any]:
     usual = 'easy' if args.into_hall else 'none'
     level = args.sensors or (args.conditions if args.conditions in ('easy', 'hard') else usual)
     outage = tuple(args.outage) if args.outage else None
+    shared: dict[str, Any] = {
+        'seed': args.seed,
+        'rate_hz': args.rate,
+        'outage': outage,
+        'conditions': conditions,
+        'sensors': level,
+    }
     if args.into_hall:
-        both = make_hall_drives(
-            world,
-            seed=args.seed,
-            robot=args.robot or 'delivery',
-            rate_hz=args.rate,
-            street_s=args.duration or 45.0,
-            outage=outage,
-            conditions=conditions,
-            sensors=level,
-        )
+        robot, street_s = args.robot or 'delivery', args.duration or 45.0
+        both = make_hall_drives(world, robot=robot, street_s=street_s, **shared)
         return both.drive, both.survey
     drive = make_drive(
         world,
-        seed=args.seed,
         duration=args.duration or 60.0,
         camera=args.camera,
-        rate_hz=args.rate,
-        outage=outage,
         robot=args.robot or 'car',
-        conditions=conditions,
-        sensors=level,
         depth=bool(args.depth),
+        **shared,
     )
     return drive, None
