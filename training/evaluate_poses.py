@@ -12,14 +12,15 @@ from typing import Any, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from training.families.camera_pose import PoseScores
-    from training.loop.settings import Config
+    from training.loop.settings import Config, Split
 
 TEXT = """Judges networks that answer with a camera's pose (vmloc, pose_concatenation, atloc) on a
 split of their data, on whole frames and on degraded ones: a modality missing, half of the picture
 covered, depth stale, scaled or sparse, noise, low light. Every frame counts: one without an answer
-has an infinite error. Beside them what takes no network: the mean pose of the training split, and
-of its poses, for each frame, the one nearest to the truth, which no retrieval can beat; with
---retrieval also the pose of the training picture that a classical descriptor finds most alike.
+has an infinite error. Beside them what takes no network: the mean pose of the known frames (those
+the run was trained on and, unless they are judged, those it was chosen by), and of their poses,
+for each frame, the one nearest to the truth, which no retrieval can beat; with --retrieval also
+the pose of the known picture that a classical descriptor finds most alike.
 
 columns: share of frames answered; median and mean error of the position (m) and of the rotation
 (degrees); shares within 25 cm and 5 degrees, 50 cm and 10 degrees; share of truths within the
@@ -105,10 +106,10 @@ def _judged(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
     model = load_weights(file, device=device)
     if model.FAMILY != 'camera_pose':
         raise ConfigError(f'{file}: {model.NAME} does not answer with poses of a camera')
-    config = read_config(file.with_name('config.yaml'))
+    made = read_config(file.with_name('config.yaml'))
     options = None if args.poses is None else {'poses': args.poses}
     split = Split(args.split, limit=args.limit, options=options)
-    config = replace(config, data=replace(config.data, validation=split))
+    config = replace(made, data=replace(made.data, validation=split))
     if config.devices.threads is not None:
         torch.set_num_threads(config.devices.threads)
     print(f'{run}: {model.NAME}, split {args.split}')
@@ -118,7 +119,10 @@ def _judged(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
         batches = _batches(config, model, args.data, condition)
         scores = PoseScores.joined(list(score_poses(model, batches, device, condition.present)))
         found[condition.name] = _shown(condition.name, _figures(scores))
-    for name, errors in _references(config, model, args).items():
+    known = [made.data.train]
+    if made.data.validation is not None and made.data.validation.split != args.split:
+        known.append(made.data.validation)
+    for name, errors in _references(config, known, model, args).items():
         found[name] = _shown(name, camera_pose_figures(errors))
     return found
 
@@ -136,18 +140,21 @@ def _batches(config: 'Config', model: Any, root: Path | None, condition: Any) ->
     return make_loader(dataset, batches, made)
 
 
-def _references(config: 'Config', model: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Name -> errors (N, 6) of answers that take no network."""
-    from training.evaluation.pose_references import posed_frames, references
+def _references(
+    config: 'Config', known: Sequence['Split'], model: Any, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Name -> errors (N, 6) of answers that take no network, from known splits."""
+    from training.evaluation.pose_references import Posed, posed_frames, references
     from training.loop.data import chosen_indices, open_split
     from training.pose_preparation import CameraPosePreparation
 
     preparation, parts = CameraPosePreparation(model.inputs), []
-    for part in ('train', 'validation'):
-        dataset, split = open_split(config.data, part, args.data)
+    for part in (*known, config.data.validation):
+        data = replace(config.data, validation=part)
+        dataset, split = open_split(data, 'validation', args.data)
         indices = chosen_indices(dataset, split.limit)
         parts.append(posed_frames(dataset, indices, preparation, with_features=args.retrieval))
-    return references(*parts)
+    return references(Posed.joined(parts[:-1]), parts[-1])
 
 
 def _figures(scores: 'PoseScores') -> dict[str, float]:

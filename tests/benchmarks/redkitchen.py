@@ -13,7 +13,11 @@ one), those by another ground truth (`--poses`, a list as of structure from moti
 place of the given poses in map and queries), and, with `--features xfeat --matcher nearest`, what
 the matching network is worth.
 
+`--regressors` judges trained pose networks on the same queries instead (`redkitchen_regressors`),
+and adds their rows to the figures that are there.
+
 Run: python -m tests.benchmarks.redkitchen [--features xfeat] [--solver poselib] [FOLDER]
+     python -m tests.benchmarks.redkitchen --regressors out/train/vmloc_redkitchen ...
 """
 
 import argparse
@@ -26,6 +30,7 @@ import time
 
 import numpy as np
 
+from geoloc_core.errors import GeolocError
 from geoloc_core.evaluation.consistency import chi2_limit, coverage, nees
 from geoloc_core.formats.pose_list import write_pose_list
 from geoloc_core.geometry import se3
@@ -49,6 +54,7 @@ from tests.benchmarks.redkitchen_frames import (
     read,
     with_poses,
 )
+from tests.benchmarks.redkitchen_regressors import judged, shown
 from training.datasets.hand_held import T_BASE_CAMERA
 
 # A tracker's own belief from one query to the next, a sixth of a second later.
@@ -179,6 +185,33 @@ def with_other_solver(place: PlaceMap, config, pnp: str, queries, camera) -> dic
     return figures_of(run(localizer, queries, camera, False), queries)
 
 
+def store(name: str, figures: dict) -> None:
+    """Writes figures beside those that the other half of this benchmark has stored."""
+    together = results.stored(name) | results.rounded(figures)
+    print(results.write(name, together, 'make bench-redkitchen', *shown(together)))
+
+
+def add_regressors(
+    runs: list[Path], folder: Path, name: str, poses: Path | None, quick: bool
+) -> int:
+    """Judges trained networks, and adds their rows to the figures of this benchmark."""
+    if not quick and not results.stored(name):
+        print(f'out/bench/{name}.json is absent: run make bench-redkitchen first', file=sys.stderr)
+        return 1
+    try:
+        rows = judged(runs, folder, limit=3 if quick else None, poses=poses)
+    except GeolocError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    for key, value in results.flat(results.rounded(rows)):
+        print(f'{key:60s} {value}')
+    if not quick:
+        words = ' '.join(f'out/train/{run.resolve().name}' for run in runs)
+        command = f'python -m tests.benchmarks.redkitchen --regressors {words}'
+        store(name, {**rows, 'regressors_by': command})
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description='RedKitchen benchmark')
     parser.add_argument('folder', nargs='?', type=Path)
@@ -188,6 +221,9 @@ def main() -> int:
     parser.add_argument('--poses', type=Path, metavar='FILE', help='other poses of the frames')
     parser.add_argument('--estimates', type=Path, metavar='FILE', help='write the poses found')
     parser.add_argument('--coverage', type=float, default=1.0)
+    parser.add_argument(
+        '--regressors', type=Path, nargs='+', metavar='RUN', help='judge trained networks instead'
+    )
     parser.add_argument('--quick', action='store_true', help='some of the frames, nothing written')
     args = parser.parse_args()
     data = os.environ.get('GEOLOC_DATA', str(results.ROOT.parent / 'shared' / 'data'))
@@ -195,6 +231,11 @@ def main() -> int:
     if not folder.is_dir():
         print(f'{folder} is absent: set GEOLOC_DATA or name the folder', file=sys.stderr)
         return 1
+    asked = (args.features, args.matcher, args.solver, args.poses and args.poses.stem)
+    usual = ('sift', 'auto', 'opencv', None)
+    name = '-'.join(['redkitchen', *(a for a, b in zip(asked, usual, strict=True) if a != b)])
+    if args.regressors:
+        return add_regressors(args.regressors, folder, name, args.poses, args.quick)
     frames = read(folder)
     if args.poses:
         frames = with_poses(frames, args.poses)
@@ -238,11 +279,7 @@ def main() -> int:
         }
         write_pose_list(args.estimates, found)
     if not args.quick:
-        asked = (args.features, args.matcher, args.solver, args.poses and args.poses.stem)
-        usual = ('sift', 'auto', 'opencv', None)
-        special = [a for a, b in zip(asked, usual, strict=True) if a != b]
-        name = '-'.join(['redkitchen', *special])
-        print(results.write(name, figures, 'make bench-redkitchen'))
+        store(name, figures)
     return 0
 
 

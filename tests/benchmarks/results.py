@@ -71,3 +71,9 @@ def write(
     temporary.write_text(text.rstrip('\n') + '\n')
     temporary.replace(RESULTS)
     return path
+
+
+def stored(name: str) -> dict:
+    """What `write` stored last of a benchmark; nothing if it has not run here."""
+    path = ROOT / 'out' / 'bench' / f'{name}.json'
+    return json.loads(path.read_text()) if path.is_file() else {}

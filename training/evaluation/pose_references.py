@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers that take no pose network: what a regressor must beat to be worth shipping."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,12 @@ class Posed:
 
     poses: Array
     local: tuple[Any, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Sequence['Posed']) -> 'Posed':
+        """Several splits as one."""
+        local = tuple(each for part in parts for each in part.local)
+        return cls(np.concatenate([part.poses for part in parts]), local)
 
 
 def posed_frames(
