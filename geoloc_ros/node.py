@@ -27,6 +27,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from std_srvs.srv import Trigger
 
 from geoloc_core.errors import ConfigError, GeolocError
+from geoloc_core.runtime.threads import leave_a_core
 from geoloc_ros import messages
 from geoloc_ros.assembly import datum_from_parameters
 from geoloc_ros.parameters import is_foreign, Parameter, parameter, PARAMETERS
@@ -267,6 +268,7 @@ def main(args: list[str] | None = None) -> int:
     # Threads that wait for the interpreter get it sooner than after Python's 5 ms: a frame passes
     # through three of them, each for a fraction of a millisecond.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    leave_a_core()
     node = None
     code = 0
     begun = False

@@ -237,9 +237,10 @@ NODE_PARAMETERS: list[dict[str, Any]] = [
     _p(
         'model.threads',
         'integer',
-        2,
-        'Threads of one inference; leave a core to the rest of the robot.',
-        low=1,
+        0,
+        'Threads of one inference on the CPU; 0: one less than there are cores, which leaves that '
+        'one to the rest of the robot, but 2 on two cores, and 4 at most.',
+        low=0,
         high=64,
     ),
     _p(

@@ -256,7 +256,7 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'max_std_m': _POSITIVE,
             'floor_position_m': _POSITIVE,
             'floor_rotation': {'low': 1e-6, 'high': math.pi},
-            'threads': {'low': 1, 'high': 64},
+            'threads': {'low': 0, 'high': 64},
         },
     ),
     ('time', _DEFAULTS, {'clock_jump_s': {'low': 0.1, 'high': 3600.0}}),

@@ -35,13 +35,13 @@ class EngineSettings:
 
     Attributes:
         engine: One of `ENGINES`.
-        threads: Of one inference on the CPU.
+        threads: Of one inference on the CPU; 0 for as many as leave the robot a core.
         cache: Folder of built engines; '' for the user's cache.
         torch_weights: For `torch`: the weights (.safetensors) that the bundle was exported from.
     """
 
     engine: str = 'auto'
-    threads: int = 2
+    threads: int = 0
     cache: str = ''
     torch_weights: str = ''
 

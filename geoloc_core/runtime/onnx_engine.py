@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError, EngineError
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.threads import threads_of
 
 CPU = 'CPUExecutionProvider'
 # Providers for a GPU, the quickest first, and what people call them.
@@ -22,7 +23,7 @@ class OnnxEngine(AbstractEngine):
         Args:
             model: Content of the .onnx file. Bytes, not a path: what was verified is what runs,
                 and a graph cannot pull in files beside it.
-            threads: Of one inference.
+            threads: Of one inference; 0 for as many as leave the robot a core, see `threads_of`.
             provider: `CPU`, or one of `GPU_PROVIDERS`.
 
         Raises:
@@ -36,7 +37,9 @@ class OnnxEngine(AbstractEngine):
                 'running a model needs onnxruntime: pip install onnxruntime'
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads_of(threads)
+        # Threads that wait for work would turn in circles on the cores that the robot needs.
+        options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._provider = provider

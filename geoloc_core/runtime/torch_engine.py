@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import BundleError, EngineError
 from geoloc_core.runtime.engine import AbstractEngine, Shape
+from geoloc_core.runtime.threads import threads_of
 
 
 class TorchEngine(AbstractEngine):
@@ -32,7 +33,8 @@ class TorchEngine(AbstractEngine):
             inputs: Name -> shape that its bundle says; -1 where any size is taken.
             output: Name of the bundle's output.
             yaw_input: Name of the bundle's input of yaws; '' if it has none.
-            threads: Of one inference on the CPU; torch has one number for the whole process.
+            threads: Of one inference on the CPU, 0 for as many as leave the robot a core; torch
+                has one number for the whole process.
 
         Raises:
             EngineError: torch is not installed.
@@ -45,10 +47,10 @@ class TorchEngine(AbstractEngine):
             from geoloc_core.models.weights import load_weights
         except ImportError as error:
             raise EngineError(
-                f'the engine torch needs torch and what training needs ({error}): pip install '
-                "'geoloc_ros[train]', or take another engine"
+                f'the engine torch needs torch and what training needs ({error}): pip install -e '
+                "'.[train]' in a checkout of geoloc, or take another engine"
             ) from error
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads_of(threads))
         model = load_weights(Path(weights))
         if not isinstance(model, CrossViewModel):
             raise BundleError(f'{weights}: {model.NAME} is no cross-view network')

@@ -27,13 +27,13 @@ class PoseRegressorConfig:
         max_std_m: Answers with a larger deviation of the position are refused as LOST.
         floor_position_m: Deviation that is never undercut.
         floor_rotation: The same of each rotation, rad.
-        threads: Of one inference.
+        threads: Of one inference; 0: as many as leave the robot a core.
     """
 
     max_std_m: float = 2.0
     floor_position_m: float = 0.02
     floor_rotation: float = float(np.radians(0.5))
-    threads: int = 2
+    threads: int = 0
 
 
 class PoseRegressor:

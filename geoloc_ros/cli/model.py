@@ -45,7 +45,7 @@ examples:
 
 BENCH_TEXT = """Times a bundle on this machine, stage by stage: from a compressed image to a pose
 with its covariance, all of it the robot's own code. p50 is the usual frame, p99 the slow one in a
-hundred. Leave one core to ROS: choose model.threads as one less than there are cores.
+hundred. The node's parameter model.threads is this --threads; 0 leaves a core to ROS.
 
 The frames are made up, so the poses mean nothing; the map lies in memory (real maps cost what
 `geoloc model bench` cannot know: see the stage patch_ms on the node's ~/status). Bundles of other
