@@ -29,6 +29,8 @@ Mask = NDArray
 
 NORTH = math.pi / 2
 # A level, forward-looking camera in base_link axes: z forward, x right, y down.
+# Turns of the camera that a table may ignore, as `GroundProjector` has it, rad.
+_SAME_RAD = 1e-4
 _R_BASE_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
@@ -95,6 +97,7 @@ class Preprocessor:
         self._supersampling = supersampling
         self._projectors: list[GroundProjector] = []
         self._level = None if spec.camera is None else level_camera(spec.camera, spec.view)
+        self._kept: tuple[AbstractCamera, Array, Lookup] | None = None
 
     def view(
         self, view: GroundView, roll: float, pitch: float, prior_yaw: float
@@ -209,7 +212,17 @@ class Preprocessor:
         )
         # Rays of the wanted camera, level axes, turned clockwise by `turn`.
         R_turned = se3.from_planar(0.0, 0.0, -turn)[:3, :3] @ _R_BASE_OPTICAL
-        return camera_lookup(camera, self._level, R_level_camera.T @ R_turned)
+        R_camera_wanted = R_level_camera.T @ R_turned
+        kept = self._kept
+        # Compared with the pose it was made for, so that errors do not add up.
+        if (
+            kept is None
+            or kept[0] != camera
+            or np.abs(kept[1] - R_camera_wanted).max() > _SAME_RAD
+        ):
+            lookup = camera_lookup(camera, self._level, R_camera_wanted)
+            self._kept = kept = (camera, R_camera_wanted, lookup)
+        return kept[2]
 
 
 def level_camera(spec: CameraSpec, view: RasterSpec) -> AbstractCamera:

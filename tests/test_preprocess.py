@@ -141,6 +141,34 @@ def test_a_pinhole_of_a_turned_patch_looks_ahead():
         np.testing.assert_allclose((u, v), (30 - 40 * 0.2, 20), atol=0.6)
 
 
+def test_the_table_of_a_picture_is_kept_while_camera_and_pose_are_the_same():
+    made = Preprocessor(inputs('view'))
+
+    def table(camera=PANORAMA, roll=0.0, yaw=0.3):
+        (lookup,) = made.lookups(camera, mounted(), roll, 0.0, yaw)
+        return lookup
+
+    first = table()
+    # An equal camera is the same one, and so is a pose that trembles by less than a sample shows.
+    assert table(EquirectangularCamera(144, 72), roll=5e-5) is first
+    for change in ({'camera': EquirectangularCamera(96, 48)}, {'roll': 0.01}, {'yaw': 0.31}):
+        other = table(**change)
+        assert other is not first
+        first = table()
+        np.testing.assert_array_equal(first.maps[0], table().maps[0])
+    assert np.abs(table(yaw=0.31).maps[0] - table().maps[0]).max() > 0.1
+
+
+def test_many_small_turns_do_not_add_up():
+    made = Preprocessor(inputs('view'))
+    for k in range(40):
+        (kept,) = made.lookups(PANORAMA, mounted(), 0.0, 0.0, 5e-5 * k)
+    (fresh,) = Preprocessor(inputs('view')).lookups(PANORAMA, mounted(), 0.0, 0.0, 39 * 5e-5)
+    # Columns, at 2 pi / 72 rad each of the wanted picture and half of that of the taken one.
+    inside = fresh.mask & kept.mask
+    assert np.abs(kept.maps[0] - fresh.maps[0])[inside].max() < 0.01
+
+
 def test_a_bird_eye_view_lies_north_up():
     bev = BevSpec(0.25, (0.0, 0.0))
     raster = RasterSpec('view', 40, 40, MEAN, STD)
