@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
 
-.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-hall bench-crossvit bench-engines bench-gpu bench-place-index clean
+.PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-redkitchen-node bench-hall bench-crossvit bench-engines bench-gpu bench-place-index clean
 
 help:  ## Show this help
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-21s %s\n", $$1, $$2}'
 
 # A stamp file a profile, so that a second `make` starts at once and a changed lock reinstalls.
 $(BIN)/python:
@@ -70,6 +70,9 @@ bench-gpu: $(VENV)/.test  ## All systems on the GPU at hand: build, compare, tim
 
 bench-redkitchen: $(VENV)/.xfeat  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
+
+bench-redkitchen-node: $(VENV)/.test  ## The same from a bag: offline, and through the live node at two speeds (needs GEOLOC_DATA)
+	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen_node $(BENCH_ARGS)
 
 bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outside, place map inside
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.street_to_hall $(BENCH_ARGS)
