@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From settings to what a run is made of: devices, network, objective, batches."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -81,6 +83,28 @@ def build_objective(config: Config, *, begun: bool) -> Objective:
         for part, path in (start if isinstance(start, dict) else {'': start}).items():
             load_into(_part(model, part), Path(path).expanduser(), part)
     return make_objective(config.objective.name, model, config.objective.settings)
+
+
+def random_backbones(config: Config) -> list[str]:
+    """Words about each backbone that no weights are named for, and none are begun with.
+
+    Args:
+        config: Resolved, its settings whole.
+    """
+    start = config.start_from
+    begun = set(start) if isinstance(start, dict) else {''} if start else set()
+
+    def words(settings: Mapping[str, Any], part: str) -> Iterator[str]:
+        if part in begun:
+            return
+        if 'backbone' in settings and settings.get('weights') is None:
+            key = '.'.join(('system.settings', *filter(None, [part]), 'weights'))
+            yield f'backbone {settings["backbone"]} begins with random numbers: set {key}'
+        for name, value in settings.items():
+            if isinstance(value, Mapping):
+                yield from words(value, f'{part}.{name}' if part else name)
+
+    return list(words(config.system.settings, ''))
 
 
 def _part(model: Network, name: str) -> Network:

@@ -17,7 +17,14 @@ from geoloc_core.models.base import parameter_count
 from geoloc_core.models.weights import load_into, save_weights
 from training.families.registry import family_of
 from training.host import channels_together, keep_memory
-from training.loop.build import build_objective, make_fabric, make_feed, Options, overfitting
+from training.loop.build import (
+    build_objective,
+    make_fabric,
+    make_feed,
+    Options,
+    overfitting,
+    random_backbones,
+)
 from training.loop.data import validation_batches, Wanted
 from training.loop.journal import environment, Journal, write_json, write_text
 from training.loop.reading import plain, to_yaml
@@ -134,6 +141,9 @@ def _carried_out(trainer: Trainer, journal: Journal, *, resumed: bool, options: 
         journal.say(f'goes on after step {counters.step} (epoch {counters.epoch})')
     elif options.resume:
         journal.say(f'there is no {STATE} in {options.folder} yet: a new run')
+    if not resumed:
+        for words in random_backbones(config):
+            journal.say(words)
     with _heeding_signals(trainer):
         trainer.run(journal)
     if not trainer.finished:

@@ -14,6 +14,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import settings_from
 from geoloc_core.models.ccvpe import Ccvpe
 from geoloc_core.models.ccvpe_settings import CcvpeSettings, KITTI
+from tests.training.recipes import published_backbone
 from training.loop.settings import read_config
 from training.objectives.base import Progress
 from training.objectives.ccvpe import (
@@ -183,9 +184,10 @@ def test_trains_nothing_but_ccvpe():
     ('recipe', 'published'), [('ccvpe', CcvpeSettings()), ('ccvpe_kitti', KITTI)]
 )
 def test_recipes_hold_the_published_settings(recipe, published):
-    config = read_config(Path(__file__).parents[3] / 'config' / 'train' / f'{recipe}.yaml')
+    path = Path(__file__).parents[3] / 'config' / 'train' / f'{recipe}.yaml'
+    config = read_config(path, tuple(published_backbone(path)))
     made = settings_from(CcvpeSettings, config.system.settings, 'system ccvpe')
-    prior = {'half_yaw_deg': made.half_yaw_deg, 'yaw_bins': made.yaw_bins}
+    prior = {key: getattr(made, key) for key in ('half_yaw_deg', 'yaw_bins', 'weights')}
     assert replace(published, **prior) == made
     loss = settings_from(CcvpeObjectiveSettings, config.objective.settings, 'objective ccvpe')
     assert loss == CcvpeObjectiveSettings()
