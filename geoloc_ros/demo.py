@@ -165,8 +165,8 @@ def require_packages() -> None:
     if missing:
         extras = ','.join(sorted({needed[name] for name in missing}))
         raise ConfigError(
-            f'the demo needs {", ".join(missing)}: run `make demo`, or pip install "geoloc_ros'
-            f'[{extras}]"'
+            f'the demo needs {", ".join(missing)}: run `make demo`, or pip install -e '
+            f"'.[{extras}]' in a checkout of geoloc"
         )
 
 

@@ -44,5 +44,5 @@ def run(args: argparse.Namespace) -> int:
             for path in write_plots(args.out, formats=('png', 'svg') if args.svg else ('png',)):
                 print(path)
         except ImportError:
-            logger.warning("no plots: matplotlib is missing (pip install 'geoloc_ros[viz]')")
+            logger.warning('no plots: matplotlib is missing (pip install matplotlib)')
     return 0
