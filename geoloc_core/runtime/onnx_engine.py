@@ -42,6 +42,10 @@ class OnnxEngine(AbstractEngine):
         options.add_session_config_entry('session.intra_op.allow_spinning', '0')
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # An arena keeps the largest run's memory, and a pattern one more block for each shape of
+        # the inputs. Numbers of yaws change from frame to frame: a robot's memory would grow.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
         self._provider = provider
         providers = [provider] if provider == CPU else [provider, CPU]
         try:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import numpy as np
 import pytest
+from scipy.special import chdtri, ndtr
 
 from geoloc_core.estimation.config import ReacquireConfig
 from geoloc_core.estimation.gating import Gate, nis, Refused, threshold
@@ -15,6 +18,17 @@ def test_threshold_is_sigma_squared_in_one_dimension_and_wider_in_more():
     assert threshold(3.0, 1) == pytest.approx(9.0)
     assert threshold(3.0, 2) == pytest.approx(11.83, abs=0.01)
     assert threshold(3.0, 3) > threshold(3.0, 2)
+
+
+@pytest.mark.parametrize('dof', [1, 2, 3, 4, 6])
+@pytest.mark.parametrize('sigma', [0.3, 1.0, 3.0, 8.0, 30.0])
+def test_thresholds_are_those_of_chi_squared(sigma, dof):
+    expected = chdtri(dof, 2.0 * ndtr(-sigma))
+    assert threshold(sigma, dof) == pytest.approx(expected, rel=1e-9)
+
+
+def test_so_many_sigmas_that_nothing_is_refused():
+    assert threshold(50.0, 2) == math.inf
 
 
 def test_passes_the_near_and_refuses_the_far():

@@ -40,4 +40,5 @@ def test_the_living_node_answers_without_torch(tmp_path):
     # In a process of its own: it sets up the environment of the middleware.
     figures = alone(measure_node, BUNDLE, tmp_path, 3)
     assert not figures.torch
-    assert figures.rss_mb > 0 and figures.first_pose_s > 0
+    # Python, ROS, the map, OpenCV, gtsam and the network, all of it.
+    assert 0 < figures.rss_mb < 350 and figures.first_pose_s > 0
