@@ -288,7 +288,7 @@ class GeolocNet(CrossViewModel):
         polar = torch.cat([self.view_encoder(view), seen.to(view)], dim=1)
         # The circle closes: one column more on either side.
         polar = torch.cat([polar[..., -1:], polar, polar[..., :1]], dim=-1)
-        grid = self.polar_cells.to(polar).expand(len(polar), -1, -1, -1)
+        grid = self.polar_cells.to(polar).expand(polar.shape[0], -1, -1, -1)
         square = F.grid_sample(
             polar, grid, mode='bilinear', padding_mode='border', align_corners=False
         )
