@@ -124,9 +124,10 @@ def test_rolling_the_panorama_turns_the_answer_exactly():
     torch.testing.assert_close(after['heat'], before['heat'], rtol=1e-3, atol=1e-4)
 
 
-def test_shifting_the_patch_shifts_the_answer_exactly():
+@pytest.mark.parametrize('settings', [SMALL, PINHOLE], ids=['panorama', 'pinhole'])
+def test_shifting_the_patch_shifts_the_answer_exactly(settings):
     """With any weights, where the patch's columns wrap too and no edge is in the way."""
-    model = make_circular(small())
+    model = make_circular(small(**vars(settings)))
     assert isinstance(model, Ccvpe)
     view, patch = pictures(model)
     with torch.no_grad():
