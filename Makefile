@@ -80,7 +80,7 @@ bench-hall: $(VENV)/.test  ## A drive from a street into a hall: aerial map outs
 bench-place-index: $(VENV)/.test  ## The most similar keyframes: exact search against FAISS
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.place_index
 
-bench-crossvit: $(VENV)/.test  ## Descriptors of places on rendered rooms: teachers, students, VLAD (hours)
+bench-crossvit: $(VENV)/.test  ## Descriptors of places in rendered rooms and streets: teachers, students, VLAD (hours)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.crossvit $(BENCH_ARGS)
 
 lock:  ## Resolve requirements.lock anew (needs uv)

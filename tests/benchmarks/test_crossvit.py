@@ -12,7 +12,7 @@ from training.loop.settings import read_config
 
 def test_runs_can_be_made():
     made = {}
-    for name, recipe, settings in runs(120, Path('runs')):
+    for name, recipe, settings in runs(120, Path('runs'), streets=True):
         config = read_config(ROOT / 'config' / 'train' / f'{recipe}.yaml', tuple(settings))
         model = make_model(config.system.name, config.system.settings)
         assert (model.view.height, model.patches_a_side) == (120, 7)
@@ -20,11 +20,20 @@ def test_runs_can_be_made():
     config, teacher = made['teacher_depth_rotary']
     assert teacher.settings.spatial.encoding == 'rotary' and teacher.measured
     assert not made['teacher'][1].measured
+    # Each teacher differs in one thing from the one before it.
+    steps = [made[name][1].settings.spatial for name in list(made)[:3]]
+    assert [(step.points, step.encoding) for step in steps] == [
+        ('rays', 'sine'),
+        ('depth', 'sine'),
+        ('depth', 'rotary'),
+    ]
+    assert {model.same_place for _, model in made.values()} == {teacher.same_place}
+    assert teacher.same_place.cell == 0.5
     objective = made['student_depth_rotary'][0].objective
     assert objective.settings['teacher'] == 'runs/teacher_depth_rotary/model.safetensors'
     assert made['student_alone'][0].objective.name == 'spatial_contrastive'
     with pytest.raises(ValueError, match='multiple of 120'):
-        list(runs(100, Path('runs')))
+        list(runs(100, Path('runs'), streets=True))
 
 
 @pytest.mark.slow
@@ -33,12 +42,27 @@ def test_rooms_are_rendered_learned_and_judged(tmp_path, monkeypatch):
     monkeypatch.setattr(
         'tests.benchmarks.crossvit.write', lambda name, figures, command: kept.append(figures)
     )
-    words = ['--count', '48', '--rooms', '2', '--epochs', '1', '--batch', '8', '--px', '120']
+    words = [
+        '--count',
+        '48',
+        '--rooms',
+        '1',
+        '--streets',
+        '1',
+        '--epochs',
+        '1',
+        '--batch',
+        '8',
+        '--px',
+        '120',
+    ]
     assert main([*words, '--folder', str(tmp_path)]) == 0
     (figures,) = kept
     assert list(figures) == [
-        *('teacher', 'teacher_depth_rotary', 'student', 'student_depth_rotary', 'student_alone'),
-        'vlad_of_sift',
+        *('teacher', 'teacher_depth', 'teacher_depth_rotary'),
+        *('student', 'student_depth_rotary', 'student_alone', 'vlad_of_sift'),
     ]
     assert all(0 <= row['recall_at_1'] <= row['recall_at_20'] <= 1 for row in figures.values())
     assert len({row['queries'] for row in figures.values()}) == 1
+    for row in figures.values():
+        assert row['queries'] == row['rooms']['queries'] + row['streets']['queries']

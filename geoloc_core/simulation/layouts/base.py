@@ -121,6 +121,7 @@ class LayoutWriter(ABC):
         NAME: What the command line calls it.
         LAYOUT: The folder tree it makes, for people, one path a line.
         INDOOR: Rooms with a hand-held camera, instead of cities with a vehicle.
+        HAND_HELD: Poses are free and exact, indoors or out: nothing tilts the camera beside them.
         DRIVES: Frames follow each other along drives; otherwise places are drawn one by one.
         NORTH_ALIGNED: Every camera looks due north.
         DEFAULT_SIZE: (width, height) of the publisher's pictures.
@@ -136,6 +137,7 @@ class LayoutWriter(ABC):
     NAME: ClassVar[str]
     LAYOUT: ClassVar[str]
     INDOOR: ClassVar[bool] = False
+    HAND_HELD: ClassVar[bool] = False
     DRIVES: ClassVar[bool] = False
     NORTH_ALIGNED: ClassVar[bool] = False
     DEFAULT_SIZE: ClassVar[tuple[int, int]]

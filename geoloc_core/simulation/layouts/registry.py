@@ -19,6 +19,7 @@ LAYOUTS: dict[str, str] = {
     'cvusa': 'cvusa:CvusaWriter',
     'cvact': 'cvact:CvactWriter',
     '7scenes': 'seven_scenes:SevenScenesWriter',
+    '7scenes-streets': 'seven_scenes:StreetScenesWriter',
     'tum': 'tum:TumWriter',
     'aachen': 'aachen:AachenWriter',
 }

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes 7-Scenes' layout (Shotton et al., CVPR 2013): rooms filmed with a Kinect.
+"""Writes 7-Scenes' layout (Shotton et al., CVPR 2013): rooms filmed with a Kinect; and streets.
 
 As published, `pose.txt` is camera-to-world of the DEPTH sensor, depth is in mm and not registered
 to colour, nothing measured is 0 or 65535, and text files end their lines with CRLF.
+
+The streets are none of the publisher's: scenes of the same files, so that one data set can go from
+rooms out of the door. No Kinect sees that far: theirs is exact depth up to what 16 bits hold.
 """
 
 from collections.abc import Sequence
@@ -20,6 +23,8 @@ from geoloc_core.simulation.layouts.base import LayoutWriter, Place, Rig, Shot
 from geoloc_core.simulation.layouts.orthophoto import Orthophoto
 from geoloc_core.simulation.robots.drive import mounted
 
+# Above the ground of a street, m: as one carries a camera.
+_CARRIED_M = 1.6
 # "Nothing measured", and what a distance too large for 16 bits becomes.
 HOLE_MM, TOO_FAR_MM = 0, 65535
 _TEST_SHARE = 0.34
@@ -90,6 +95,26 @@ class SevenScenesWriter(LayoutWriter):
                 )
                 # Lines like 'sequence1', without the zeros of the folder's name.
                 self.put_text(self.root / room / name, [f'sequence{n}' for n in numbers], '\r\n')
+
+
+class StreetScenesWriter(SevenScenesWriter):
+    """Streets of small cities in the files of 7-Scenes."""
+
+    NAME: ClassVar[str] = '7scenes-streets'
+    INDOOR: ClassVar[bool] = False
+    HAND_HELD: ClassVar[bool] = True
+
+    @classmethod
+    def rig(cls, width: int, height: int) -> Rig:
+        """The same two sensors; base_link is on the ground below the colour camera."""
+        T_base_colour = mounted(0.0, 0.0, _CARRIED_M, 0.0)
+        depth = Rig(DEPTH_CAMERA.resized(width, height), T_base_colour @ T_COLOUR_DEPTH)
+        return Rig(COLOUR_CAMERA.resized(width, height), T_base_colour, depth)
+
+    @classmethod
+    def sequence(cls, city: int, number: int) -> str:
+        """A way through the streets of a city."""
+        return f'street{city}/seq-{number + 1:02d}'
 
 
 def depth_mm(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:

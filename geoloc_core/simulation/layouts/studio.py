@@ -150,7 +150,7 @@ class Studio(ABC):
         poses are free anyway, and exact.
         """
         T = self._rig.T_base_camera
-        if self._writer.INDOOR:
+        if self._writer.INDOOR or self._writer.HAND_HELD:
             return T
         return se3.make(day.T_base_tilted[:3, :3] @ T[:3, :3], T[:3, 3])
 
