@@ -191,7 +191,8 @@ def asked_yaws(model: 'CrossViewModel', rules: EvaluationProtocol) -> list[float
     if rules.half_yaw_deg == 0:
         return [math.radians(deg) for deg in (-GIVEN_YAW_DEG, 0.0, GIVEN_YAW_DEG)]
     settings, half = model.settings, yaw_range_deg(model)
-    bins = int(getattr(settings, 'yaw_bins_evaluated', settings.yaw_bins))
+    # None stands for as many as in training.
+    bins = int(getattr(settings, 'yaw_bins_evaluated', None) or settings.yaw_bins)
     step = math.radians(360 / bins if half >= 180 else 2 * half / (bins - 1))
     count = math.ceil(math.radians(rules.half_yaw_deg) / step - 1e-9) + 1
     if 2 * count + 1 >= bins:
