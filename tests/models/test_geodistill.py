@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from geoloc_core.errors import BundleError, ConfigError
+from geoloc_core.models.backbones.circular import make_circular
 from geoloc_core.models.base import normalise, parameter_count
 from geoloc_core.models.belief import mean_and_covariance
 from geoloc_core.models.g2sweakly import G2SWeakly
@@ -103,6 +104,25 @@ def test_a_turned_robot_is_where_it_was():
     pose, expected = model.belief(turned).pose, model.belief(plain).pose
     torch.testing.assert_close(pose[:, :2], expected[:, :2])
     assert pose[:, 2].tolist() == pytest.approx([turn, turn], abs=1e-3)
+
+
+def test_a_shifted_patch_shifts_the_answer():
+    """By whole cells, whatever the yaw is: all similarities that have a counterpart."""
+    # A cell of the deepest features: two and four cells of what is matched.
+    columns, cells = 16, {0: 2, 1: 4}
+    torch.manual_seed(2)
+    view, patch = torch.randn(1, 3, 64, 128), torch.randn(1, 3, 96, 112)
+    model = answering(tiny(), 0.6)
+    # Columns that wrap: what leaves on the right is seen on the left.
+    make_circular(model.localizer.patch_net)
+    with torch.no_grad():
+        before = model(view, patch)
+        after = model(view, patch.roll(columns, dims=-1))
+    for level, shift in cells.items():
+        a, b = before[f'similarity_{level}'], after[f'similarity_{level}']
+        # The first ones after have no counterpart, the last ones before neither.
+        torch.testing.assert_close(b[..., shift:], a[..., :-shift], atol=1e-5, rtol=0)
+        assert (b[..., :-shift] - a[..., shift:]).abs().max() > 0.02
 
 
 def test_belief_joins_places_and_yaws():
