@@ -60,7 +60,7 @@ class Ccvpe(CrossViewModel):
         if strides[-1] != STRIDE:
             raise ConfigError(
                 f'CCVPE needs a backbone with maps down to stride {STRIDE}, the deepest of '
-                f'{name} is at {strides[-1]}: use an EfficientNet or a ConvNeXt'
+                f'{name} is at {strides[-1]}: use an EfficientNet, a ResNet or a ConvNeXt'
             )
         depth = self.patch_net.channels[-1]
         view_columns = s.view_size[0] // STRIDE

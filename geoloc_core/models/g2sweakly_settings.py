@@ -8,6 +8,7 @@ from geoloc_core.input_spec import CameraSpec, InputSpec, RasterSpec
 from geoloc_core.models.backbones import input_statistics
 
 _CAMERAS = ('equirectangular', 'pinhole')
+_BACKBONES = ('vgg16', 'efficientnet', 'dinov2')
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class G2SWeaklySettings:
             raise ConfigError(
                 'g2sweakly: focal_px and center_px belong to camera: pinhole; give both there, '
                 'and neither for a panorama'
+            )
+        if not self.backbone.startswith(_BACKBONES):
+            raise ConfigError(
+                f'g2sweakly: backbone is {self.backbone!r}, expected vgg16, an EfficientNet or a '
+                'DINOv2: its U-Net joins the stages of those'
             )
         if self.rotation and not pinhole:
             raise ConfigError(

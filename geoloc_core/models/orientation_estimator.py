@@ -48,6 +48,14 @@ class OrientationSettings:
     fov_deg: float = 170.0
     window: int = 4
 
+    def __post_init__(self) -> None:
+        """Refuses a backbone that lacks the stage which is read."""
+        if not self.backbone.startswith('efficientnet'):
+            raise ConfigError(
+                f'orientation: backbone is {self.backbone!r}, expected an EfficientNet: its sixth '
+                'stage is what is read'
+            )
+
 
 class YawClasses(nn.Module):
     """Classes of yaw: their middles, soft labels for learning, and the answer without a bias.
