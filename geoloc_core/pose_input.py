@@ -14,7 +14,7 @@ from geoloc_core.geometry.cameras import (
     PanoramaCropCamera,
     PinholeCamera,
 )
-from geoloc_core.geometry.lookup import warp_camera
+from geoloc_core.geometry.lookup import camera_lookup, Lookup
 from geoloc_core.pose_spec import PoseInputSpec
 from geoloc_core.preprocess import normalised
 from geoloc_core.types import Array, GroundView
@@ -63,7 +63,8 @@ def ideal_view(view: GroundView, spec: PoseInputSpec) -> IdealView:
     """
     target = ideal_camera(spec)
     R = _towards_middle(view.camera)
-    image, mask = warp_camera(view.image, view.camera, target, R)
+    lookup = _picture_table(view.camera, target)
+    image, mask = lookup.read(view.image), lookup.mask
     depth = np.full(mask.shape, np.nan, np.float32)
     if view.depth is not None:
         rows, columns, scale = _depth_table(view.camera, target)
@@ -113,6 +114,12 @@ def _towards_middle(camera: AbstractCamera) -> Array:
     R = se3.exp_rotation(axis / length * np.arctan2(length, ray[2]))
     R.flags.writeable = False
     return R
+
+
+@lru_cache(maxsize=16)
+def _picture_table(camera: AbstractCamera, target: PinholeCamera) -> Lookup:
+    """Where each pixel of the ideal camera lies in the real one's picture."""
+    return camera_lookup(camera, target, _towards_middle(camera))
 
 
 @lru_cache(maxsize=16)

@@ -33,6 +33,18 @@ def painted(T_map_camera, camera):
     return room.see(T_map_camera, camera)
 
 
+def test_tables_are_kept_for_a_camera():
+    view = room.sample_at(room.pose(3)).view
+    first = ideal_view(view, SPEC)
+    again = ideal_view(replace(view, stamp_ns=1, image=255 - view.image), SPEC)
+    assert again.mask is first.mask and not first.mask.flags.writeable
+    assert not np.array_equal(again.image, first.image)
+    # Another camera has another table, of its own.
+    camera = replace(view.camera, fx=1.2 * view.camera.fx)
+    other = ideal_view(replace(view, camera=camera), SPEC)
+    assert not np.array_equal(other.image, first.image)
+
+
 @pytest.mark.parametrize('crop', [None, (0, 0, 56, 42), (20, 14, 56, 42), (24, 3, 50, 40)])
 def test_a_crop_is_a_turn_of_the_camera_and_the_pose_turns_with_it(crop):
     T = room.pose(3)

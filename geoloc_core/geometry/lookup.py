@@ -116,6 +116,8 @@ def camera_lookup(
         u = np.where(valid, u + 1.0, NOWHERE).astype(np.float32)
     else:
         u = np.where(valid, np.clip(u, 0, camera.width - 1), NOWHERE).astype(np.float32)
+    # It is kept and given to many.
+    valid.setflags(write=False)
     return Lookup((u, v), valid, shrunk, joined=int(camera.wraps))
 
 

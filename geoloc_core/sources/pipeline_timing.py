@@ -45,7 +45,7 @@ STAGES = {
     'decode_ms': 'its volume x prior -> pose and covariance',
     'frame_ms': 'all of it',
 }
-_WARM_UP = 3
+WARM_UP = 3
 FRAME = EnuFrame(Datum(49.0, 8.4, 110.0))
 _CAMERA_HEIGHT = 1.6
 # A camera that looks ahead and a little down: optical axes in base_link's.
@@ -98,7 +98,7 @@ def time_pipeline(
         each.wait_ready()
     source = CrossViewSource(matcher)
     made = StageTimes('', f'{camera_kind(camera)} {camera.width} x {camera.height}')
-    for number in range(_WARM_UP + repeat):
+    for number in range(WARM_UP + repeat):
         prior = drive.prior(number)
         start = time.perf_counter()
         image = decode_compressed_image(SimpleNamespace(format='jpeg', data=drive.jpeg))
@@ -108,7 +108,7 @@ def time_pipeline(
         done = time.perf_counter()
         if found.status is not Status.OK:
             raise BundleError(f'{bundle.folder}: no pose: {found.status.name} {found.reasons}')
-        if number < _WARM_UP:
+        if number < WARM_UP:
             continue
         spent = {'image_ms': 1e3 * (decoded - start), **found.timings_ms}
         spent['frame_ms'] = 1e3 * (done - start)
@@ -141,9 +141,7 @@ class MadeUpDrive:
         self.camera = camera = _camera(kinds)
         rng = np.random.default_rng(0)
         self.ground = _Raster(_texture(rng, 1024), Grid((0.0, 0.0), 0.2, 1024, 1024))
-        whole = _texture(rng, max(camera.width, camera.height))
-        self.picture = np.ascontiguousarray(whole[: camera.height, : camera.width])
-        self.jpeg = _jpeg(self.picture)
+        self.picture, self.jpeg = made_up_picture(camera, rng)
         tilted = se3.rotation_from_rpy(0.0, math.radians(12.0), 0.0) @ _R_BASE_OPTICAL
         self.T_base_camera = se3.make(tilted, np.array([0.5, 0.0, _CAMERA_HEIGHT]))
         self._cov = np.diag(np.array([2.0, 2.0, 0.1, 0.01, 0.01, std_yaw]) ** 2)
@@ -193,6 +191,15 @@ def _camera(kinds: tuple[str, ...]) -> AbstractCamera:
     if 'equirectangular' in kinds:
         return EquirectangularCamera(1024, 512)
     return FisheyeCamera(1280, 720, 420.0, 420.0, 639.5, 359.5)
+
+
+def made_up_picture(
+    camera: AbstractCamera, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], bytes]:
+    """(H, W, 3) RGB of a camera's size that shows blobs, and the same as JPEG."""
+    whole = _texture(rng, max(camera.width, camera.height))
+    picture = np.ascontiguousarray(whole[: camera.height, : camera.width])
+    return picture, _jpeg(picture)
 
 
 def _texture(rng: np.random.Generator, side: int) -> NDArray[np.uint8]:

@@ -48,8 +48,8 @@ with its covariance, all of it the robot's own code. p50 is the usual frame, p99
 hundred. The node's parameter model.threads is this --threads; 0 leaves a core to ROS.
 
 The frames are made up, so the poses mean nothing; the map lies in memory (real maps cost what
-`geoloc model bench` cannot know: see the stage patch_ms on the node's ~/status). Bundles of other
-families than cross-view are timed without their stages.
+`geoloc model bench` cannot know: see the stage patch_ms on the node's ~/status). Networks of a
+place are shown a depth camera's frame, up to the pose of base_link or to a picture's descriptor.
 
 examples:
   geoloc model bench config/models/geoloc
@@ -188,39 +188,27 @@ def run_bench(args: argparse.Namespace) -> int:
     if not 0 < args.std_yaw_deg <= 180:
         raise ConfigError(f'--std-yaw-deg {args.std_yaw_deg:g}: expected 0 to 180')
     bundle = load_any(args.bundle)
-    if not isinstance(bundle, ModelBundle):
-        return _bench_engine(bundle, threads, args.repeat)
-    from geoloc_core.sources.pipeline_timing import STAGES, time_pipeline
+    from geoloc_core.runtime.pose_bundle import PoseBundle
+    from geoloc_core.sources import pipeline_timing, place_timing
 
-    times = time_pipeline(bundle, threads, args.repeat, math.radians(args.std_yaw_deg))
+    if isinstance(bundle, ModelBundle):
+        stages = pipeline_timing.STAGES
+        std_yaw = math.radians(args.std_yaw_deg)
+        times = pipeline_timing.time_pipeline(bundle, threads, args.repeat, std_yaw)
+    elif isinstance(bundle, PoseBundle):
+        stages = place_timing.POSE_STAGES
+        times = place_timing.time_pose(bundle, threads, args.repeat)
+    else:
+        stages = place_timing.DESCRIPTOR_STAGES
+        times = place_timing.time_descriptor(bundle, threads, args.repeat)
     print(
         f'{bundle.spec.system} on {times.engine}, {threads} threads of {os.cpu_count()} cores, '
         f'{args.repeat} frames, {times.camera}'
     )
     print(f'{"stage":14}{"p50 ms":>9}{"p99 ms":>9}')
-    for stage, text in STAGES.items():
+    for stage, text in stages.items():
         usual, slow = times.percentile(stage, 50), times.percentile(stage, 99)
         print(f'{stage.removesuffix("_ms"):14}{usual:9.2f}{slow:9.2f}  {text}')
-    return 0
-
-
-def _bench_engine(bundle, threads: int, repeat: int) -> int:
-    """Of a bundle whose stages are not a cross-view network's."""
-    import time
-
-    import numpy as np
-
-    from geoloc_core.runtime.any_bundle import silent_inputs
-
-    engine = bundle.open_engine(threads)
-    fed, spent = silent_inputs(engine), []
-    for _ in range(3 + repeat):
-        start = time.perf_counter()
-        engine.run(fed)
-        spent.append(1e3 * (time.perf_counter() - start))
-    usual, slow = np.percentile(spent[3:], (50, 99))
-    print(f'{bundle.spec.system} on {engine.name}, {threads} threads, {repeat} runs')
-    print(f'engine: p50 {usual:.2f} ms, p99 {slow:.2f} ms')
     return 0
 
 

@@ -20,6 +20,7 @@ from geoloc_core.runtime.any_bundle import against_sample
 from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
+from geoloc_ros.cli.main import main as geoloc
 from tests.maps.place import room
 from tests.models.operator_gate import assert_builds
 from tests.training.rooms import Rooms
@@ -184,3 +185,11 @@ def test_the_published_network_becomes_a_graph(descriptor):
     assert bundle.spec.size == (1000 if descriptor == 'classes' else 256)
     # Four bytes a parameter.
     assert len(bundle.weights) > 4 * 6_700_000
+
+
+def test_stages_of_a_picture_are_timed(bundle, tmp_path, capsys):
+    folder = write_bundle(bundle, tmp_path / 'student').folder
+    assert geoloc(['model', 'bench', str(folder), '--repeat', '2', '--threads', '1']) == 0
+    text = capsys.readouterr().out
+    for stage in ('image', 'normalise', 'engine', 'frame'):
+        assert f'\n{stage} ' in text, stage

@@ -17,6 +17,7 @@ from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.pose_bundle import is_pose_bundle, load_pose_bundle
 from geoloc_core.sources.pose_regressor import PoseRegressor, PoseRegressorConfig
 from geoloc_core.types import Status
+from geoloc_ros.cli.main import main as geoloc
 from tests.models.operator_gate import assert_builds
 from tests.training import room
 from tests.training.pose_networks import small
@@ -242,3 +243,12 @@ def test_belief_and_graph_are_one(made):
         belief = model.belief(model(*arrays))
         assert isinstance(belief, PoseBelief)
         assert torch.equal(PoseGraph(model)(*arrays)[2], belief.cov)
+
+
+def test_stages_of_a_frame_are_timed(made, capsys):
+    folder = made['vmloc'][1].folder
+    assert geoloc(['model', 'bench', str(folder), '--repeat', '2', '--threads', '1']) == 0
+    text = capsys.readouterr().out
+    for stage in ('image', 'prepare', 'network', 'pose', 'frame'):
+        assert f'\n{stage} ' in text, stage
+    assert 'vmloc on onnxruntime' in text and 'pinhole 640 x 480' in text
