@@ -32,6 +32,7 @@ from geoloc_core.estimation.fix_input import checked, DatumFinder, placed
 from geoloc_core.estimation.logbook import Logbook
 from geoloc_core.estimation.stream_clock import StreamClock
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.geodesy import Datum, EnuFrame, T_between
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.runtime.engine import AbstractEngine
@@ -218,6 +219,11 @@ class Localizer:
     def engines(self) -> tuple[AbstractEngine, ...]:
         """What runs the networks of its source, for diagnostics."""
         return tuple(getattr(self._source, 'engines', ()))
+
+    def refusal_of(self, camera: AbstractCamera) -> str:
+        """Why its source can match no view of a camera, before there is one; '' where it may."""
+        ask = getattr(self._source, 'refusal_of', None)
+        return '' if ask is None else str(ask(camera))
 
     def close(self) -> None:
         """Gives back what its engines hold; no view is matched any more."""

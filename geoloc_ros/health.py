@@ -6,6 +6,7 @@ from typing import Any, TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticStatus
 import numpy as np
 
+from geoloc_core.geometry.cameras import camera_kind
 from geoloc_core.types import PoseEstimate, Status
 from geoloc_ros.diagnostics import ellipse_axes_m
 from geoloc_ros.messages import diagnostic_status, ERROR, OK, WARN
@@ -27,6 +28,7 @@ def health(
     return [
         _localization(session, estimate),
         *_inputs(session),
+        *_camera(session),
         *_depth(session),
         _processing(session),
         _transforms(session, other_authorities),
@@ -66,6 +68,20 @@ def _inputs(session: 'Session') -> list[DiagnosticStatus]:
             )
         )
     return statuses
+
+
+def _camera(session: 'Session') -> list[DiagnosticStatus]:
+    """Whether the camera is one that the source can match views of."""
+    if session.camera is None:
+        return []
+    values: dict[str, Any] = {
+        'kind': camera_kind(session.camera),
+        'width': session.camera.width,
+        'height': session.camera.height,
+    }
+    refusal = session.camera_refusal
+    level = ERROR if refusal else OK
+    return [diagnostic_status('geoloc: camera', level, refusal or 'can be matched', values)]
 
 
 def _depth(session: 'Session') -> list[DiagnosticStatus]:

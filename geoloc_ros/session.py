@@ -20,6 +20,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
 
 from geoloc_core.errors import ConfigError, GeolocError
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.messages.camera_feed import CameraFeed
 from geoloc_core.messages.depth_stream import DepthStream
 from geoloc_core.messages.transform_buffer import Mounts, TransformBuffer
@@ -94,6 +95,8 @@ class Session:
             raise
         if self.map_source is None and self.place is None:
             self._log.warning('neither map.path nor place_map is set: images cannot be matched')
+        self.camera: AbstractCamera | None = None
+        self.camera_refusal = ''
         self._engines_told: list[str] = []
         self._tell_engines()
         self._resets = 0
@@ -234,6 +237,12 @@ class Session:
 
     def _on_camera_info(self, message: Any) -> None:
         self._take_info('camera_info', self._pipeline.camera_info, message)
+        camera = self._pipeline.camera_info.newest
+        if camera is not None and camera is not self.camera:
+            # Said once and in diagnostics: each frame is going to be refused.
+            self.camera, self.camera_refusal = camera, self.localizer.refusal_of(camera)
+            if self.camera_refusal:
+                self._log.error(self.camera_refusal)
 
     def _on_depth_info(self, message: Any) -> None:
         assert self._pipeline.depth is not None

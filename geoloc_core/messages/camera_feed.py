@@ -31,6 +31,11 @@ class CameraFeed:
         """Whether a message has come, usable or not."""
         return self._found is not None
 
+    @property
+    def newest(self) -> AbstractCamera | None:
+        """The camera, or None as long as there is none that can be used."""
+        return None if isinstance(self._found, CalibrationError) else self._found
+
     def take(self, message: Any) -> CalibrationError | None:
         """Takes a CameraInfo of ROS 1 or ROS 2; returns what is wrong with it."""
         key = _key_of(message)

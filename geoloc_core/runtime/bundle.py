@@ -69,7 +69,8 @@ class ModelBundle(AbstractBundle[ModelSpec]):
             if kind not in spec.camera_kinds:
                 raise BundleError(
                     f'{self.folder}: the model was made for {" or ".join(spec.camera_kinds)} '
-                    f'cameras, this one is {kind}'
+                    f'cameras, this one is {kind}: choose a bundle for {kind} cameras (geoloc '
+                    'model info says what one is for), or another camera'
                 )
         if map_gsd > MAX_GSD_RATIO * spec.patch_gsd:
             raise BundleError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from geoloc_core.estimation import volume as volumes
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.runtime.engine import AbstractEngine
@@ -57,6 +58,10 @@ class CrossViewSource:
     def engines(self) -> tuple[AbstractEngine, ...]:
         """What runs the matcher's networks, for diagnostics."""
         return self.matcher.engines
+
+    def refusal_of(self, camera: AbstractCamera) -> str:
+        """Why no view of a camera can be matched; '' where nothing speaks against it."""
+        return self.matcher.refusal_of(camera)
 
     def measure(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.runtime.engine import AbstractEngine
@@ -64,6 +65,10 @@ class JoinedSource:
         """What runs the networks of both, for diagnostics."""
         aerial = () if self.aerial is None else self.aerial.engines
         return (*self.place.engines, *aerial)
+
+    def refusal_of(self, camera: AbstractCamera) -> str:
+        """Why no view of a camera can be matched to the aerial map; '' where it may be."""
+        return '' if self.aerial is None else self.aerial.refusal_of(camera)
 
     def measure(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoloc_core.geometry import se3
+from geoloc_core.geometry.cameras import AbstractCamera
 from geoloc_core.geometry.grid import Grid
 from geoloc_core.runtime.engine import AbstractEngine
 from geoloc_core.types import AerialPatch, Array, GroundView, PosePrior, Status
@@ -133,6 +134,10 @@ class AbstractMatcher(ABC):
     def engines(self) -> tuple[AbstractEngine, ...]:
         """What runs its networks, for diagnostics."""
         return ()
+
+    def refusal_of(self, camera: AbstractCamera) -> str:
+        """Why no view of a camera can be matched; '' where nothing speaks against it."""
+        return ''
 
     @abstractmethod
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:

@@ -72,6 +72,14 @@ class ModelMatcher(AbstractMatcher):
         """See `AbstractMatcher`."""
         return (self._engine,)
 
+    def refusal_of(self, camera: AbstractCamera) -> str:
+        """See `AbstractMatcher`."""
+        try:
+            self.bundle.require_fit(camera)
+        except BundleError as error:
+            return str(error)
+        return ''
+
     def patch_request(self, view: GroundView, prior: PosePrior) -> PatchRequest:
         """The patch the network was made for, around the prior of the point that it finds."""
         x, y, _ = moved(se3.planar(prior.T_map_base), self._arm(view, Attitude.of(prior)))
