@@ -201,6 +201,31 @@ def test_prior_further_east_moves_the_answer_west(fitted):
     assert (after.pose - truth)[:, :2].norm(dim=1).median() < 1.5
 
 
+@pytest.mark.slow
+def test_pairs_and_places_known_to_a_cell_lead_to_that_cell():
+    """The weak loss with its second term, whose box holds one cell: the true one."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    # Its layers' statistics stay, so that what is judged is what was taught.
+    model = make_model('g2sweakly', {**COMPACT, 'refine': False}).eval()
+    batch = fixtures.batch_of(model, displaced())
+    settings = {'gps_weight': 1.0, 'gps_box_m': 0.5, 'label_noise_m': 0.0}
+    objective = make_objective('g2sweakly', model, settings).eval()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    before, truth = poses(model, displaced())
+    assert (before.pose - truth)[:, :2].norm(dim=1).max() > 4.0
+    for _ in range(60):
+        losses = objective(batch, Progress())
+        if losses['gps'] == 0:
+            break
+        optimizer.zero_grad()
+        losses['loss'].backward()
+        optimizer.step()
+    belief, _ = poses(model, displaced())
+    assert belief.cell_m == 1.0
+    assert (belief.pose - truth)[:, :2].norm(dim=1).max() < 1.0
+
+
 def test_rolled_panorama_with_its_yaw_is_the_same(fresh):
     columns = 32
     turn = 2 * math.pi * columns / COMPACT['view_width']
@@ -258,20 +283,22 @@ def test_fine_maps_are_pooled_about_the_middle():
     torch.testing.assert_close(belief.pose[0, :2], torch.tensor([11.0, 6.5]))
 
 
+TRANSFORMER = {
+    'backbone': 'dinov2_base',
+    'view_width': 64,
+    'view_height': 32,
+    'patch_width': 64,
+    'patch_height': 64,
+    'patch_gsd': 0.5,
+    'levels': [0, 2],
+    'widths': [8, 6, 4, 4],
+    'dpt_width': 16,
+}
+
+
 def test_transformer_variant(monkeypatch):
     monkeypatch.setattr(g2sweakly, 'make_backbone', lambda name, weights: Tokens())
-    settings = {
-        'backbone': 'dinov2_base',
-        'view_width': 64,
-        'view_height': 32,
-        'patch_width': 64,
-        'patch_height': 64,
-        'patch_gsd': 0.5,
-        'levels': [0, 2],
-        'widths': [8, 6, 4, 4],
-        'dpt_width': 16,
-    }
-    model = make_model('g2sweakly', settings)
+    model = make_model('g2sweakly', TRANSFORMER)
     out = model(torch.rand(1, 3, 32, 64), torch.rand(1, 3, 64, 64))
     # 64 px are 5 tokens: 40 cells at level 2, whose side follows from the 32 m of the patch.
     assert model.cell_m(2) == pytest.approx(32 / 40)
@@ -281,7 +308,7 @@ def test_transformer_variant(monkeypatch):
     assert all(p.grad is None for p in model.encoder.parameters())
     assert not model.train().encoder.training
     with pytest.raises(ConfigError, match='not square'):
-        make_model('g2sweakly', {**settings, 'patch_height': 48})
+        make_model('g2sweakly', {**TRANSFORMER, 'patch_height': 48})
 
 
 def test_rotation_estimator_gives_the_yaw(monkeypatch):
@@ -320,6 +347,13 @@ def test_exports(settings):
     if model.rotation is not None:
         torch.nn.init.normal_(model.rotation.steps['0'].head.weight, std=0.1)
     assert_exports(model)
+
+
+@pytest.mark.slow
+def test_transformer_variant_exports(monkeypatch):
+    monkeypatch.setattr(g2sweakly, 'make_backbone', lambda name, weights: Tokens())
+    torch.manual_seed(0)
+    assert_exports(make_model('g2sweakly', {**TRANSFORMER, 'levels': [2]}))
 
 
 @pytest.mark.parametrize(
