@@ -32,8 +32,10 @@ DATUM = Datum(48.5, 9.25, 300.0)
 CAMERA_XYZ, CAMERA_RPY = (0.5, 0.0, 1.5), (0.0, 0.5, 0.0)
 START_NS = 1_700_000_000 * 10**9
 
-# Other test runs on the same machine take other domains.
-_domains = itertools.count(os.getpid() % 90)
+# Other test runs on the same machine take other domains, and so do workers of the same run.
+_domains = itertools.count(os.getpid())
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
 
 MOUNTS = {
     'frames.camera_xyz': list(CAMERA_XYZ),
@@ -47,7 +49,7 @@ MOUNTS = {
 
 
 def next_domain() -> int:
-    return next(_domains) % 100
+    return _WORKERS * (next(_domains) % (100 // _WORKERS)) + _WORKER
 
 
 class Rig:
