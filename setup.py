@@ -96,6 +96,7 @@ setup(
         'viz': ['matplotlib>=3.5'],
         'test': [
             'pytest>=7.4',
+            'pytest-xdist>=3.5',
             'hypothesis',
             'evo>=1.28',
             'onnx>=1.16',
