@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network for pinholes judged on a tree laid out as KITTI's, by both of its protocols."""
+"""A network for pinholes trained and judged on a tree laid out as KITTI's."""
 
 import csv
 import json
@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from geoloc_core.models.registry import make_model
 from geoloc_core.models.weights import save_weights
 from tests.models.test_orienternet_aerial import PINHOLE, TINY
 from tests.training.datasets.kitti_tree import DRIVE, make_tree, write_list
-from training.evaluate import main
+from training import evaluate, train
 
 # Of the prior: along the heading, across it, and in yaw, in units of the protocol's bounds.
 NOISE = ((0.35, -0.9, 0.5), (-0.8, 0.25, -0.95))
@@ -24,6 +25,7 @@ def tree(tmp_path_factory):
     root = make_tree(tmp_path_factory.mktemp('kitti'), (0.7, -2.4))
     names = [f'{DRIVE}/{frame:010d}.png' for frame in range(len(NOISE))]
     noisy = [f'{name} {x} {y} {t}' for name, (x, y, t) in zip(names, NOISE, strict=True)]
+    write_list(root / 'train_files.txt', names)
     for file in ('test1_files.txt', 'test2_files.txt'):
         write_list(root / file, noisy)
     return root
@@ -45,7 +47,7 @@ def test_protocols_draw_what_the_lists_say(
 ):
     out = tmp_path / 'out'
     arguments = [weights, '--data', tree, '--reader', 'kitti', '--protocol', name, '--area', area]
-    assert main([*map(str, arguments), '--out', str(out), '--ms-cpu', '1']) == 0
+    assert evaluate.main([*map(str, arguments), '--out', str(out), '--ms-cpu', '1']) == 0
     said = json.loads((out / 'figures.json').read_text())
     assert (said['protocol'], said['dof'], said['figures']['samples']) == (name, 3, 2)
     with (out / 'samples.csv').open() as file:
@@ -62,3 +64,25 @@ def test_protocols_draw_what_the_lists_say(
         error = np.hypot(value['x'] - value['truth_x'], value['y'] - value['truth_y'])
         assert value['error_m'] == pytest.approx(error, abs=0.02)
         assert abs(value['yaw_offset_deg']) <= 180 and np.isfinite(value['nll'])
+
+
+def test_a_network_learns_from_it(tmp_path, tree):
+    config = {
+        'system': {'name': 'orienternet_aerial', 'settings': {**TINY, **PINHOLE}},
+        'objective': {'name': 'volume'},
+        'optimizer': {'name': 'adamw', 'lr': 1e-3},
+        'data': {
+            'reader': 'kitti',
+            'root': str(tree),
+            'train': {'split': 'trainval'},
+            'validation': {'split': 'test1'},
+            'workers': 0,
+        },
+        'batch_size': 2,
+        'epochs': 1,
+    }
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(config))
+    out = tmp_path / 'run'
+    assert train.main([str(tmp_path / 'config.yaml'), '--out', str(out)]) == 0
+    assert json.loads((out / 'summary.json').read_text())['samples_seen'] == 2
+    assert np.isfinite(json.loads((out / 'summary.json').read_text())['position_mean_m'])
