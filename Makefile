@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUN_ENV := AMENT_PREFIX_PATH=$(abspath $(VENV))
+# Tests at a time; files stay whole, since what they prepare is shared within.
+TEST_JOBS ?= 2
+PYTEST = $(RUN_ENV) $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile
 
 .PHONY: help demo test test-all lint lock bench-kitti bench-husky bench-node bench-loading bench-world bench-systems bench-redkitchen bench-redkitchen-node bench-hall bench-crossvit bench-engines bench-gpu bench-place-index clean
 
@@ -27,19 +30,19 @@ $(VENV)/.test: requirements.lock setup.py $(VENV)/.demo | $(BIN)/python
 	$(PIP) install --constraint requirements.lock --editable '.[ros,sim,viz,onnx,trt,train,places,test]'
 	@touch $@
 
-$(VENV)/.xfeat: requirements.lock setup.py $(VENV)/.test | $(BIN)/python
-	@echo "Installing learned features into $(VENV) ..."
-	$(PIP) install --constraint requirements.lock --editable '.[xfeat]'
+$(VENV)/.all: requirements.lock setup.py $(VENV)/.test | $(BIN)/python
+	@echo "Installing learned features and further backbones into $(VENV) ..."
+	$(PIP) install --constraint requirements.lock --editable '.[xfeat,backbones]'
 	@touch $@
 
 demo: $(VENV)/.demo  ## Render a drive, run the real node on it, score it, write out/demo/report.html
 	$(RUN_ENV) $(BIN)/geoloc demo --out out/demo $(DEMO_ARGS)
 
 test: $(VENV)/.test  ## The quick suite, lint, types and import rules
-	$(RUN_ENV) $(BIN)/python -m pytest -m 'not slow' $(TEST_ARGS)
+	$(PYTEST) -m 'not slow' $(TEST_ARGS)
 
-test-all: $(VENV)/.xfeat  ## Everything, the slow tests too
-	$(RUN_ENV) $(BIN)/python -m pytest $(TEST_ARGS)
+test-all: $(VENV)/.all  ## Everything, the slow tests too
+	$(PYTEST) $(TEST_ARGS)
 
 lint: $(VENV)/.test  ## ruff, mypy and import-linter alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -68,7 +71,7 @@ bench-engines: $(VENV)/.test  ## Checkpoint to milliseconds: eager, tuned, expor
 bench-gpu: $(VENV)/.test  ## All systems on the GPU at hand: build, compare, time; skips where there is none
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.gpu $(BENCH_ARGS)
 
-bench-redkitchen: $(VENV)/.xfeat  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
+bench-redkitchen: $(VENV)/.all  ## Localization in a real kitchen, RGB-D and colour alone (needs GEOLOC_DATA)
 	$(RUN_ENV) $(BIN)/python -m tests.benchmarks.redkitchen $(BENCH_ARGS)
 
 bench-redkitchen-node: $(VENV)/.test  ## The same from a bag: offline, and through the live node at two speeds (needs GEOLOC_DATA)
