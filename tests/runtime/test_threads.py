@@ -34,7 +34,7 @@ def test_opencv_is_held_to_all_but_one(monkeypatch, there_are, taken):
         cv2.setNumThreads(before)
 
 
-def test_threads_of_onnxruntime_are_counted_and_neither_spin_nor_hoard(monkeypatch):
+def test_threads_of_onnxruntime_are_counted_and_spin_only_while_they_run(monkeypatch):
     onnxruntime = pytest.importorskip('onnxruntime')
     seen = []
 
@@ -48,5 +48,6 @@ def test_threads_of_onnxruntime_are_counted_and_neither_spin_nor_hoard(monkeypat
     onnx_engine.OnnxEngine(graph(), threads=0)
     (options,) = seen
     assert options.intra_op_num_threads == 3
-    assert not options.enable_cpu_mem_arena and not options.enable_mem_pattern
-    assert options.get_session_config_entry('session.intra_op.allow_spinning') == '0'
+    assert options.enable_cpu_mem_arena and not options.enable_mem_pattern
+    assert options.get_session_config_entry('session.intra_op.allow_spinning') == '1'
+    assert options.get_session_config_entry('session.force_spinning_stop') == '1'
