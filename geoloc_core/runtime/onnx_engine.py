@@ -38,8 +38,8 @@ class OnnxEngine(AbstractEngine):
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads_of(threads)
-        # Threads that wait for work turn in circles: quicker within a run (a fifth of the time of
-        # our network), but not between runs, on the cores that the robot needs.
+        # Threads that wait for work turn in circles: that is quicker within a run,
+        # but between runs the robot needs the cores.
         options.add_session_config_entry('session.intra_op.allow_spinning', '1')
         options.add_session_config_entry('session.force_spinning_stop', '1')
         options.inter_op_num_threads = 1
