@@ -46,7 +46,7 @@ class OnnxEngine(AbstractEngine):
         options.log_severity_level = 3
         # A pattern keeps one more block of memory for each shape of the inputs: numbers of yaws
         # change from frame to frame, and a robot's memory would grow. The arena stays: without
-        # it every run gets its pages anew, which doubles its time.
+        # it every run gets its pages anew, and correlating over many yaws takes many.
         options.enable_mem_pattern = False
         self._provider = provider
         providers = [provider] if provider == CPU else [provider, CPU]
