@@ -78,7 +78,7 @@ def correlate_rotations(
     exporting = torch.compiler.is_exporting()
     if method == 'auto':
         # On a CPU products of matrices were quicker than transforms, at all sizes tried.
-        method = _cheaper(side, size) if patch.device.type == 'cpu' or exporting else 'fft'
+        method = cheaper((side, side), size) if patch.device.type == 'cpu' or exporting else 'fft'
     # A graph has no grouping by a batch of unknown size, and TensorRT knows no transforms;
     # products of matrices take any number of samples.
     if exporting and (method == 'fft' or not isinstance(patch.shape[0], int)):
@@ -270,10 +270,16 @@ def _yaws_at_once(template: Tensor, side: int, size: tuple[int, int]) -> int:
     return max(1, 2**26 // (template.shape[0] * template.shape[1] * cells))
 
 
-def _cheaper(side: int, size: tuple[int, int]) -> str:
-    """The one that should be quicker for each template and channel."""
-    rows, columns = size[0] + side - 1, size[1] + side - 1
-    direct = side * side * size[0] * size[1]
-    transforms = (columns + 2) * side * side + 2 * rows * (columns + 2) * side
+def cheaper(template: tuple[int, int], size: tuple[int, int]) -> str:
+    """The one that should be quicker for each template and channel, 'direct' or 'dft'.
+
+    Args:
+        template: (h, w) cells.
+        size: (H', W') cells of the answer.
+    """
+    height, width = template
+    rows, columns = size[0] + height - 1, size[1] + width - 1
+    direct = height * width * size[0] * size[1]
+    transforms = (columns + 2) * height * width + 2 * rows * (columns + 2) * height
     # By multiplications, of which a convolution does some four in the time of one of the others.
     return 'direct' if direct < 4 * transforms else 'dft'

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from geoloc_core.models.rotation_correlation import correlate_by_tables
+from geoloc_core.models.rotation_correlation import cheaper, correlate_by_tables
 
 # Features have unit root mean square (`unit_rms`), so energies are of the order of the number of
 # values under the template; this is far below one cell of it.
@@ -101,9 +101,10 @@ def correlate_all(patch: Tensor, template: Tensor, confidence: Tensor) -> Tensor
 def _grouped(patch: Tensor, kernel: Tensor) -> Tensor:
     """(B, H', W') plain correlation of each kernel with its own map, for graphs."""
     batch, channels, height, width = patch.shape
-    if not isinstance(batch, int):
-        # ONNX has no grouping by a batch of unknown size.
-        size = (height - kernel.shape[-2] + 1, width - kernel.shape[-1] + 1)
+    size = (height - kernel.shape[-2] + 1, width - kernel.shape[-1] + 1)
+    # ONNX has no grouping by a batch of unknown size; and a convolution with a large kernel and
+    # one answer is the slowest that runtimes have.
+    if not isinstance(batch, int) or cheaper((kernel.shape[-2], kernel.shape[-1]), size) == 'dft':
         return correlate_by_tables(kernel[:, None], patch, size)[:, 0]
     joined = patch.reshape(1, batch * channels, height, width)
     return F.conv2d(joined, kernel, groups=batch)[0]

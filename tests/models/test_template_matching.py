@@ -28,9 +28,10 @@ def made(seed=0, batch=2):
     return patch, template, confidence
 
 
-@pytest.mark.parametrize('exporting', [False, True])
-def test_formula(monkeypatch, exporting):
-    monkeypatch.setattr(matching, '_exporting', lambda: exporting)
+@pytest.mark.parametrize('way', ['fft', 'direct', 'dft'])
+def test_formula(monkeypatch, way):
+    monkeypatch.setattr(matching, '_exporting', lambda: way != 'fft')
+    monkeypatch.setattr(matching, 'cheaper', lambda template, size: way)
     patch, template, confidence = made()
     got = matching.correlate(patch, template, confidence)
     assert got.shape == (2, 9, 9)
