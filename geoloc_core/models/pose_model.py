@@ -22,6 +22,9 @@ from geoloc_core.pose_spec import DepthSpec, PoseInputSpec
 PATTERNS = ('both', 'colour', 'depth')
 # Where calibration begins: m and rad, of a network that has learned its place about half.
 _FIRST_STD = (0.2, 0.15)
+# Bounds of what is fitted: floors of 1 mm and 0.06 deg to 1 km; spreads as a share of the seen.
+_LOG_FLOORS = (math.log(1e-3), math.log(1e3))
+_LOG_SPREADS = (math.log(1e-3), math.log(1e3))
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,11 @@ class PoseModel(Network):
         floor = _pattern(outputs['present'].float()) @ self.calibration['log_floor'].T
         if 'growth' in self.calibration:
             floor = floor + self.calibration['growth'] * outputs['doubt'].float()[:, None]
-        # m, m, m, rad, rad, rad.
-        variance = torch.exp(2.0 * floor).repeat_interleave(3, dim=1)
+        # m, m, m, rad, rad, rad. Within bounds, so that no step of a fit makes a covariance that
+        # is none.
+        variance = torch.exp(2.0 * floor.clamp(*_LOG_FLOORS)).repeat_interleave(3, dim=1)
         if 'log_spread' in self.calibration:
-            scale = self.calibration['log_spread'].exp().repeat_interleave(3)
+            scale = self.calibration['log_spread'].clamp(*_LOG_SPREADS).exp().repeat_interleave(3)
             spread = spread * scale[:, None] * scale
         return PoseBelief(position, rotation, spread + torch.diag_embed(variance))
 

@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 # What may be all that there is of a frame: calibration and robots meet each.
 PRESENT = ((True, True), (True, False), (False, True))
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -152,8 +153,11 @@ def log_density(belief: PoseBelief, position: Tensor, rotation: Tensor) -> Tenso
     """
     # In double precision on the CPU: covariances of centimetres are squared twice here.
     error = pose_error(belief, position, rotation).cpu().double()
+    cov = belief.cov.cpu().double()
+    # They were added in single precision, whose rounding can take a narrow one's last axis.
+    cov = cov + torch.diag_embed(_ROUNDING * cov.diagonal(dim1=1, dim2=2))
     distribution = torch.distributions.MultivariateNormal(
-        torch.zeros_like(error), covariance_matrix=belief.cov.cpu().double(), validate_args=False
+        torch.zeros_like(error), covariance_matrix=cov, validate_args=False
     )
     return distribution.log_prob(error)
 

@@ -112,6 +112,25 @@ def test_the_likelihood_is_that_of_six_numbers():
     assert float(log_density(belief, position, rotation)) == pytest.approx(wanted, rel=1e-4)
 
 
+def test_no_step_of_a_fit_leaves_the_covariances():
+    """A line search tries what is absurd; it must be told how bad that is."""
+    model = small('vmloc')
+    generator = torch.Generator().manual_seed(0)
+    outputs = {
+        'raw': torch.randn(3, 2, 9, generator=generator),
+        'present': torch.ones(3, 2),
+        'doubt': torch.tensor([-9.0, 0.0, 9.0]),
+    }
+    truth = torch.zeros(3, 3), torch.eye(3).expand(3, 3, 3)
+    for value in (-1e4, -30.0, 30.0, 1e4):
+        for name, scalar in model.calibration.items():
+            kept = scalar.detach().clone()
+            with torch.no_grad():
+                scalar.fill_(value)
+                assert log_density(model.belief(outputs), *truth).isfinite().all(), (name, value)
+                scalar.copy_(kept)
+
+
 def test_what_cannot_be_answered_is_wrong_and_counted(tmp_path):
     model = small('atloc')
     found = batches(tmp_path, model, 6)
