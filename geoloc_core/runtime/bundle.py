@@ -59,11 +59,7 @@ class ModelBundle(AbstractBundle[ModelSpec]):
             BundleError: Says what does not fit.
         """
         spec = self.spec.inputs
-        if self.batch != 1:
-            raise BundleError(
-                f'{self.folder}: the model takes {self.batch} frames at a time, a robot has one: '
-                'export it with --batch 1'
-            )
+        self.require_single()
         if camera is not None:
             kind = camera_kind(camera)
             if kind not in spec.camera_kinds:

@@ -67,9 +67,10 @@ class NetworkDescriptor(AbstractGlobalDescriptor):
             settings: Which engine; None for onnxruntime on the CPU.
 
         Raises:
-            BundleError: The engine refuses it.
+            BundleError: The engine refuses it, or it is for batches.
             EngineError: The engine asked for is not here.
         """
+        bundle.require_single()
         self.spec = bundle.spec
         self.size = bundle.spec.size
         self.engine = bundle.open_engine(threads, settings)

@@ -59,6 +59,18 @@ class AbstractBundle(ABC, Generic[S]):
         """Samples that the graph is run with at a time."""
         return leading(self.spec.export)
 
+    def require_single(self) -> None:
+        """Refuses a network for batches: a robot has one frame at a time.
+
+        Raises:
+            BundleError: It is one.
+        """
+        if self.batch != 1:
+            raise BundleError(
+                f'{self.folder}: the model takes {self.batch} frames at a time, a robot has one: '
+                'export it with --batch 1'
+            )
+
     def graph(self) -> Graph:
         """The network, for engines."""
         spec = self.spec

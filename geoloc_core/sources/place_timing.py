@@ -84,6 +84,7 @@ def time_descriptor(bundle: DescriptorBundle, threads: int = 2, repeat: int = 30
     Raises:
         BundleError: The bundle cannot run.
     """
+    bundle.require_single()
     engine, raster = bundle.open_engine(threads), bundle.spec.view
 
     def answer(image: NDArray[np.uint8], number: int) -> dict[str, float]:

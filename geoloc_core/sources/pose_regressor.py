@@ -63,7 +63,7 @@ class PoseRegressor:
             engine: What to run it with; None for onnxruntime on the CPU.
 
         Raises:
-            BundleError: The engine refuses the weights.
+            BundleError: The engine refuses the weights, or they are for batches.
             EngineError: The engine asked for is not here.
             ConfigError: The network learned another place.
         """
@@ -72,6 +72,7 @@ class PoseRegressor:
                 f'{bundle.folder}: the network learned the place {bundle.spec.place!r}, this is '
                 f'{place!r}: give the bundle that was trained on it'
             )
+        bundle.require_single()
         self.bundle = bundle
         self.config = config or PoseRegressorConfig()
         self.engine = bundle.open_engine(self.config.threads, engine)

@@ -210,6 +210,13 @@ def test_frames_without_what_the_network_needs(made):
         PoseRegressor(made['vmloc'][1], place='kitchen')
 
 
+def test_a_network_for_batches_is_refused_at_start(made):
+    bundle = made['atloc'][1]
+    many = replace(bundle.spec.export, batch=8)
+    with pytest.raises(BundleError, match='takes 8 frames at a time, a robot has one'):
+        PoseRegressor(replace(bundle, spec=replace(bundle.spec, export=many)))
+
+
 def test_no_number_is_no_answer(made, monkeypatch):
     regressor = PoseRegressor(made['atloc'][1], PoseRegressorConfig(threads=1))
     run = regressor.engine.run
