@@ -136,7 +136,7 @@ def run_info(args: argparse.Namespace) -> int:
         ('sample', 'there is one: geoloc model check' if bundle.sample else 'none'),
     ]
     for name, text in rows:
-        print(f'{name + ":" if name else "":18}{text}')
+        print(f'{name + ":" if name else "":20}{text}')
     return 0
 
 
@@ -271,8 +271,7 @@ def _record_rows(record) -> list[tuple[str, str]]:
     ]
     rows.append(('compared on', f'{record.compared} answers: {record.compared_on}'))
     rows += [('kept to' if k == 0 else '', str(f)) for k, f in enumerate(record.parity)]
-    rows += [
-        (f'against the truth, {record.accuracy_samples} samples' if k == 0 else '', str(f))
-        for k, f in enumerate(record.accuracy)
-    ]
+    known = f'{record.accuracy_samples} samples' if record.accuracy else 'not measured'
+    rows.append(('against the truth', known))
+    rows += [('', str(figure)) for figure in record.accuracy]
     return rows

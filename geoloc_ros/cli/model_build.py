@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         if cuda is None:
             said = _ahead(bundle.graph(), flavour, tuple(args.target), cache)
         else:
-            said = _here(bundle.graph(), cpu, flavour, cuda, cache)
+            said = here(bundle.graph(), cpu, flavour, cuda, cache)
         print(f'{path}: {said}, {time.perf_counter() - start:.1f} s')
     print(f'in {cache.folder}' + ('; name it as model.engine_cache' if args.cache else ''))
     return 0
@@ -133,10 +133,17 @@ def _ahead(graph: Any, flavour: Any, targets: tuple[str, ...], cache: Any) -> st
     return f'{graph.system} {graph.precision}, {len(plan) / 1e6:.1f} MB, not run'
 
 
-def _here(graph: Any, cpu: Any, flavour: Any, cuda: Any, cache: Any) -> str:
-    """Builds for this machine, runs, and compares with the CPU."""
+def here(graph: Any, cpu: Any, flavour: Any, cuda: Any, cache: Any) -> str:
+    """Builds for this machine, runs, and compares with the CPU.
+
+    Returns:
+        What came of it, for people.
+
+    Raises:
+        EngineError: It cannot be built, is wrong, or cannot be kept, as on a full disk.
+    """
     from geoloc_core.errors import EngineError
-    from geoloc_core.runtime.engine_choice import tensorrt_engine
+    from geoloc_core.runtime.engine_choice import cache_entry, tensorrt_engine
     from geoloc_core.runtime.swapping_engine import difference
 
     engine = tensorrt_engine(graph, flavour, cuda, cache)
@@ -151,6 +158,8 @@ def _here(graph: Any, cpu: Any, flavour: Any, cuda: Any, cache: Any) -> str:
             f'the engine of {graph.system} answers otherwise than the CPU, by {off:.2g} of its '
             f'range ({graph.tolerance:g} are allowed): the node will not use it'
         )
+    if cache.find(cache_entry(graph, flavour, str(cuda.gpu)), cuda.gpu)[0] is None:
+        raise EngineError(f'the engine of {graph.system} runs, but is not kept: {why}')
     return (
         f'{graph.system} {graph.precision}, {values["plan_mb"]} MB, {why}, answers like the CPU '
         f'to {off:.1e} of its range'

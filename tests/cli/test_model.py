@@ -9,11 +9,16 @@ import pytest
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 
+from geoloc_core.errors import EngineError
+from geoloc_core.runtime import engine_choice
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.bundle_files import one_file
+from geoloc_core.runtime.engine_cache import EngineCache
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.parity_sample import ParitySample
 from geoloc_ros.cli.main import main
+from geoloc_ros.cli.model_build import here
+from tests.runtime.fake_gpu import fake_gpu, plan_of
 from tests.runtime.test_parity import RECORD
 from tests.runtime.tiny_bundle import write_bundle
 
@@ -83,7 +88,39 @@ def test_stages_are_timed(folder, capsys):
     assert 'expected 1 or more' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('command', ['list', 'info', 'check', 'bench'])
+def test_quantized_bundles_that_do_not_know_what_it_cost_say_so(folder, capsys):
+    assert 'against the truth:  4 samples' in said(capsys, 'info', folder)
+    bundle = load_bundle(folder)
+    record = replace(RECORD, batch=1, accuracy=(), accuracy_samples=0)
+    (folder / 'model.json').write_text(replace(bundle.spec, export=record).to_json())
+    assert 'against the truth:  not measured' in said(capsys, 'info', folder)
+
+
+def test_an_engine_for_the_gpu_that_is_here_is_built_compared_and_kept(
+    folder, tmp_path, monkeypatch
+):
+    """With a GPU that is none: see `fake_gpu`."""
+    bundle = load_bundle(folder)
+    graph, cpu = bundle.graph(), bundle.open_engine(threads=1)
+    distort = 0.0
+    monkeypatch.setattr(
+        engine_choice, 'build_in_child', lambda weights, *_: plan_of(weights, distort=distort)
+    )
+    _, cuda, flavour = fake_gpu()
+    text = here(graph, cpu, flavour, cuda, EngineCache(tmp_path / 'engines'))
+    assert 'built now' in text and 'answers like the CPU' in text
+    text = here(graph, cpu, flavour, cuda, EngineCache(tmp_path / 'engines'))
+    assert 'from the cache' in text
+    # No room: the command has failed, though the engine would run.
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(EngineError, match=r'is not kept: built now.*cannot be kept in'):
+        here(graph, cpu, flavour, cuda, EngineCache(tmp_path / 'file' / 'engines'))
+    distort = 0.2
+    with pytest.raises(EngineError, match=r'answers otherwise than the CPU, by 0\.2 of its range'):
+        here(graph, cpu, flavour, cuda, EngineCache(tmp_path / 'others'))
+
+
+@pytest.mark.parametrize('command', ['list', 'info', 'check', 'bench', 'build'])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit):
         main(['model', command, '--help'])
