@@ -4,6 +4,7 @@
 import hashlib
 from pathlib import Path
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -186,6 +187,29 @@ def test_what_cannot_be_had_is_done_without(bundle, builds, tmp_path, fault):
     expected = {'builder': 'refuses it', 'wrong': 'differs from', 'memory': ENOUGH}[fault]
     assert expected in str(report)
     assert not runtime.on_device
+
+
+def test_memory_that_runs_out_on_the_way_costs_no_frame(bundle, builds, tmp_path):
+    runtime, there = machine()
+    engine, cpu = opened(bundle, there, tmp_path)
+    for seed in range(2):
+        engine.run(frame(bundle, seed))
+    assert engine.name.startswith('tensorrt_rtx') and not engine.report().degraded
+    engine.news()
+    runtime.failing['cudaGraphLaunch'] = Code.cudaErrorMemoryAllocation
+    arrays = frame(bundle)
+    np.testing.assert_array_equal(engine.run(arrays)['logits'], cpu.run(arrays)['logits'])
+    (told,) = engine.news()
+    assert ENOUGH in told and 'the CPU answers from this frame on' in told
+    assert engine.name == 'onnxruntime CPU' and engine.report().degraded
+    assert not runtime.on_device
+
+
+def test_a_provider_that_does_not_come_up_is_no_fault_of_the_model(bundle):
+    """Without CUDA onnxruntime takes the CPU and says nothing that a program would hear."""
+    with pytest.raises(EngineError, match='CUDAExecutionProvider'), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        OnnxEngine(bundle.weights, 1, 'CUDAExecutionProvider')
 
 
 def test_a_build_ends_with_its_engine(bundle, monkeypatch):
