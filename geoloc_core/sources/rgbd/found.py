@@ -18,7 +18,7 @@ class Found:
         sight: The view's features.
         use_depth: Whether the depth of the view can be believed.
         tracked: Found near the prior, and not by looking everywhere.
-        notes: What was noticed on the way.
+        notes: What is wrong with the depth, where it cannot be believed for that.
     """
 
     best: Hypothesis

@@ -37,6 +37,8 @@ class PlaceLocalizer:
     Attributes:
         place: The map.
         config: Settings.
+        depth_fits: False while the last depths that could be compared with those of the map were
+            in another unit.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class PlaceLocalizer:
         """
         self.place = place
         self.config = config or PlaceLocalizerConfig()
+        self.depth_fits = True
         self._features = features or open_features(place.features, self.config.max_features)
         if matcher is None and self.config.matcher == 'auto':
             matcher = open_matcher(place.features)
@@ -113,6 +116,8 @@ class PlaceLocalizer:
         if isinstance(found, PoseMeasurement):
             reasons = (*found.reasons, *notes)
             return PoseMeasurement(view.stamp_ns, found.status, reasons, timings_ms=watch.laps)
+        if found.use_depth or found.notes:
+            self.depth_fits = found.use_depth
         return self._estimate.measure(
             view, depth if found.use_depth else None, found, notes, T_map_place, watch
         )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The place map as a source of measurements: geometry first, a regressor where it refuses."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -91,14 +92,21 @@ class RgbdSource:
 
         Returns:
             What geometry says; where it refuses, what the regressor says, with the reasons of
-            both; else the status of geometry.
+            both; else the status of geometry. Places that look alike are no question for the
+            regressor, which would name one of them.
         """
         T_map_place = self.T_map_place(frame)
         measured = self.localizer.localize(view, prior, T_map_place)
         if measured.status in (Status.OK, Status.BAD_INPUT) or self.fallback is None:
             return measured
-        guess = self.fallback.localize(view, prior)
+        if measured.status is Status.AMBIGUOUS:
+            note = 'regressor not asked: what looks alike here looks alike to it, too'
+            return replace(measured, reasons=(*measured.reasons, note))
         why = tuple(f'geometry: {reason}' for reason in measured.reasons)
+        if view.depth is not None and not self.localizer.depth_fits:
+            view = replace(view, depth=None)
+            why = (*why, 'depth kept from the regressor: it was last seen to be in another unit')
+        guess = self.fallback.localize(view, prior)
         if guess.status is not Status.OK or guess.T_map_base is None or guess.cov is None:
             both = (*why, *(f'regressor: {reason}' for reason in guess.reasons))
             return PoseMeasurement(

@@ -137,7 +137,7 @@ def test_depth_all_invalid_is_colour_alone_and_said(place, room):
 
 
 @pytest.mark.parametrize(
-    ('factor', 'said'), [(1000.0, 'millimetres'), (0.2, '5000'), (1.4, '1.4')]
+    ('factor', 'said'), [(1000.0, '(millimetres taken for metres)'), (0.2, '5000'), (1.4, '')]
 )
 def test_depth_in_a_wrong_unit_is_found_against_the_map(place, room, factor, said):
     measured = look(localizer_of(place), room, TRUTH, depth=room.depth(TRUTH) * np.float32(factor))
@@ -145,6 +145,8 @@ def test_depth_in_a_wrong_unit_is_found_against_the_map(place, room, factor, sai
     assert off(measured, TRUTH)[0] < 0.03
     assert 'wrong unit' in words(measured)
     assert said in words(measured)
+    scale = float(words(measured).partition('depths are ')[2].split()[0])
+    assert scale == pytest.approx(factor, rel=0.02)
 
 
 def test_a_poor_pose_of_colour_does_not_speak_against_depth(place, room, monkeypatch):
@@ -163,6 +165,19 @@ def test_a_poor_pose_of_colour_does_not_speak_against_depth(place, room, monkeyp
 
 def test_a_true_depth_is_not_called_wrong(place, room):
     assert 'unit' not in words(look(localizer_of(place), room, TRUTH))
+
+
+def test_a_wrong_unit_is_remembered_until_depth_fits_again(place, room):
+    localizer = localizer_of(place)
+    short, true = room.depth(TRUTH) * np.float32(0.2), room.depth(TRUTH)
+    said = []
+    # Nothing can be compared in another room, or without depth.
+    for view_of, depth in (
+        (room, True), (room, short), (Room(seed=5), short), (room, False), (room, true),
+    ):  # fmt: skip
+        look(localizer, view_of, TRUTH, depth=depth)
+        said.append(localizer.depth_fits)
+    assert said == [True, False, False, False, True]
 
 
 def test_two_rooms_that_look_alike_are_ambiguous_not_wrong(room):

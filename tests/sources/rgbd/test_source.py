@@ -19,9 +19,10 @@ T_MAP_PLACE = se3.from_xyz_rpy(10.0, 20.0, 1.0, 0.0, 0.0, np.pi / 2)
 class Geometry:
     """Answers what it was told to."""
 
-    def __init__(self, place, status):
+    def __init__(self, place, status, depth_fits=True):
         self.place = place
         self.status = status
+        self.depth_fits = depth_fits
         self.asked = None
 
     def localize(self, view, prior, T_map_place):
@@ -36,8 +37,10 @@ class Guess:
 
     def __init__(self, status=Status.OK):
         self.status = status
+        self.seen = None
 
     def localize(self, view, prior=None):
+        self.seen = view
         if self.status is not Status.OK:
             return PoseMeasurement(view.stamp_ns, self.status, ('too wide',))
         cov = np.diag([0.01, 0.04, 0.09, 0.1, 0.2, 0.3])
@@ -68,11 +71,27 @@ def test_a_guess_is_carried_into_the_map_and_says_that_it_is_one(place):
 
 
 def test_where_nobody_knows_both_say_why(place):
-    source = RgbdSource(Geometry(place, Status.AMBIGUOUS), Guess(Status.LOST))
+    source = RgbdSource(Geometry(place, Status.NO_MAP), Guess(Status.LOST))
     measured = source.measure(view_at(TRUTH), None)
-    assert measured.status is Status.AMBIGUOUS
+    assert measured.status is Status.NO_MAP
     assert measured.T_map_base is None
     assert measured.reasons == ('geometry: 3 features agree', 'regressor: too wide')
+
+
+def test_what_looks_alike_is_not_guessed(place):
+    guess = Guess()
+    measured = RgbdSource(Geometry(place, Status.AMBIGUOUS), guess).measure(view_at(TRUTH), None)
+    assert measured.status is Status.AMBIGUOUS and measured.T_map_base is None
+    assert guess.seen is None and 'regressor not asked' in measured.reasons[-1]
+
+
+@pytest.mark.parametrize('fits', [True, False])
+def test_depth_of_another_unit_is_kept_from_the_regressor(place, fits):
+    view, guess = view_at(TRUTH, np.ones((144, 192), np.float32)), Guess()
+    measured = RgbdSource(Geometry(place, Status.NO_MAP, fits), guess).measure(view, None)
+    assert measured.status is Status.OK
+    assert (guess.seen.depth is not None) == fits
+    assert ('in another unit' in measured.reasons[-1]) == (not fits)
 
 
 def test_damaged_input_is_not_guessed_from(place):
