@@ -27,11 +27,18 @@ def build_place(params: Params) -> RgbdSource | None:
     """The place map with all that finds a view in it, or None where `place_map` is empty.
 
     Raises:
-        ConfigError: It cannot be joined with the aerial map, or needs what is not given.
+        ConfigError: It cannot be joined with the aerial map, or needs what is not given; or
+            there is none, and a network for it is given.
         MapError: There is no such map, it is damaged, or of another version.
         BundleError: A bundle is damaged.
     """
     if not params['place_map']:
+        for name in ('place.descriptor', 'regressor.path'):
+            if params[name]:
+                raise ConfigError(
+                    f'{name} is {params[name]}, place_map is empty: it is for a mapped place; '
+                    'set place_map, or leave it empty as well'
+                )
         return None
     place = load_place(params['place_map'])
     T_map_place = _frame_of(place, params)

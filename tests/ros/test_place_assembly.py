@@ -14,6 +14,8 @@ from geoloc_core.maps.place.records import Anchor
 from geoloc_core.messages.conversions import R_BODY_OPTICAL
 from geoloc_core.runtime.descriptor_bundle import KIND
 from geoloc_core.sources.joined import JoinedSource
+from geoloc_core.types import PoseMeasurement, Status
+from geoloc_ros import place_assembly
 from geoloc_ros.assembly import build_localizer
 from geoloc_ros.parameters import validated
 from geoloc_ros.place_assembly import build_place
@@ -48,6 +50,12 @@ def test_without_place_map_there_is_none():
     assert build_localizer(validated({}))._source is None
 
 
+@pytest.mark.parametrize('name', ['regressor.path', 'place.descriptor'])
+def test_a_network_of_a_place_without_its_map_is_not_passed_over(name):
+    with pytest.raises(ConfigError, match=f'{name} is bundle, place_map is empty'):
+        build_place(validated({name: 'bundle'}))
+
+
 def test_a_place_of_its_own_frame_takes_no_datum_from_fixes(params):
     localizer = build_localizer(params())
     assert isinstance(localizer._source, JoinedSource) and localizer._source.aerial is None
@@ -80,6 +88,32 @@ def test_settings_reach_the_localizer(params):
     assert source.localizer.config.floor_m == 0.02
     joined = build_localizer(params(place__reach_m=7.0))._source
     assert joined.config.reach_m == 7.0
+
+
+def test_the_regressor_is_asked_where_geometry_refuses(params, monkeypatch):
+    asked = {}
+
+    class Regressor:
+        engine = None
+
+        def __init__(self, bundle, config, place, engine):
+            asked.update(bundle=bundle, place=place, max_std_m=config.max_std_m)
+
+        def localize(self, view, prior=None):
+            T = se3.from_planar(1.0, 2.0, 0.0)
+            return PoseMeasurement(view.stamp_ns, Status.OK, T_map_base=T, cov=np.eye(6))
+
+    monkeypatch.setattr(place_assembly, 'load_pose_bundle', lambda path: f'opened {path}')
+    monkeypatch.setattr(place_assembly, 'PoseRegressor', Regressor)
+    source = build_place(params(regressor__path='vmloc', regressor__max_std_m=0.7))
+    assert asked == {'bundle': 'opened vmloc', 'place': 'room', 'max_std_m': 0.7}
+    known = source.measure(room.walk(room.walls(), 1)[0].view, None)
+    assert known.status is Status.OK and known.reasons[0].startswith('found by colour and depth')
+    stranger = room.posed(room.walls(seed=5), 2.3, 1.9, 0.1, name='elsewhere').view
+    guessed = source.measure(stranger, None)
+    assert guessed.status is Status.OK and guessed.reasons[0] == 'guessed by the regressor'
+    assert guessed.reasons[1].startswith('geometry: ')
+    np.testing.assert_array_equal(guessed.T_map_base[:2, 3], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(
