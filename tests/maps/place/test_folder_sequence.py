@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 
@@ -50,6 +51,17 @@ def test_only_the_frames_asked_for_are_decoded(tmp_path):
     assert [f.name for f in sequence.views({'frame-000003'})] == ['frame-000003']
     skipping = FolderSequence([folder], calibration='registered', every=3)
     assert [f.name[-1] for f in skipping.views()] == ['0', '3']
+
+
+def test_frames_of_another_size_are_left_out_and_named(tmp_path):
+    folder = write_seven_scenes(tmp_path / 'mine', range(4))
+    cv2.imwrite(str(folder / 'frame-000001.color.png'), picture(1)[:, ::2])
+    cv2.imwrite(str(folder / 'frame-000002.depth.png'), np.full((H // 2, W), 900, np.uint16))
+    sequence = FolderSequence([folder], calibration='registered')
+    assert [f.name[-1] for f in sequence.views()] == ['0', '3']
+    colour, depth = sequence.problems()
+    assert 'frame-000001.color.png is not a picture of 64 x 48' in colour
+    assert 'frame-000002.depth.png is not of 64 x 48' in depth
 
 
 def test_several_folders_are_one_sequence(tmp_path):
