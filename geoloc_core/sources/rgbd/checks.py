@@ -60,7 +60,7 @@ def apart(T: Array, other: Array) -> tuple[float, float]:
     return float(np.linalg.norm(T[:3, 3] - other[:3, 3])), float(np.degrees(angle))
 
 
-def fits(T_place_camera: Array, believed: PosePrior) -> bool:
-    """Whether a position may be the prior's."""
-    off = T_place_camera[:3, 3] - believed.T_map_base[:3, 3]
+def fits(T: Array, believed: PosePrior) -> bool:
+    """Whether the position of a pose (4, 4), in the prior's frame, may be the prior's."""
+    off = T[:3, 3] - believed.T_map_base[:3, 3]
     return bool(off @ np.linalg.solve(np.asarray(believed.cov)[:3, :3], off) < _CHI2_999)

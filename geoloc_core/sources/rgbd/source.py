@@ -11,6 +11,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import EnuFrame
 from geoloc_core.maps.source import AbstractMapSource
 from geoloc_core.runtime.engine import AbstractEngine
+from geoloc_core.sources.rgbd.checks import fits
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
@@ -88,7 +89,9 @@ class RgbdSource:
             view: Colour, and depth if there is any.
             prior: Where base_link is believed to be, or None.
             frame: The map frame, where the place is tied to the Earth.
-            map_source: Aerial imagery; not needed.
+            map_source: Aerial imagery, or None; not needed, but where there is some to be asked
+                instead, a regressor that contradicts the prior is not believed: it takes a street
+                for the place it knows.
 
         Returns:
             What geometry says; where it refuses, what the regressor says, with the reasons of
@@ -112,11 +115,20 @@ class RgbdSource:
             return PoseMeasurement(
                 view.stamp_ns, measured.status, both, timings_ms=measured.timings_ms
             )
+        T_map_base = T_map_place @ guess.T_map_base
+        cov = se3.rotate_cov(guess.cov, T_map_place[:3, :3])
+        timings = {**measured.timings_ms, **guess.timings_ms}
+        if prior is not None and map_source is not None:
+            believed = PosePrior(prior.stamp_ns, prior.T_map_base, prior.cov + cov)
+            if not fits(T_map_base, believed):
+                off = float(np.linalg.norm(T_map_base[:3, 3] - prior.T_map_base[:3, 3]))
+                both = (*why, f'regressor: {off:.1f} m from where the robot is believed to be')
+                return PoseMeasurement(view.stamp_ns, measured.status, both, timings_ms=timings)
         return PoseMeasurement(
             view.stamp_ns,
             Status.OK,
             ('guessed by the regressor', *guess.reasons, *why),
-            T_map_base=T_map_place @ guess.T_map_base,
-            cov=se3.rotate_cov(guess.cov, T_map_place[:3, :3]),
-            timings_ms={**measured.timings_ms, **guess.timings_ms},
+            T_map_base=T_map_base,
+            cov=cov,
+            timings_ms=timings,
         )

@@ -9,7 +9,7 @@ from geoloc_core.geometry import se3
 from geoloc_core.geometry.geodesy import Datum, EnuFrame
 from geoloc_core.maps.place.records import Anchor
 from geoloc_core.sources.rgbd.source import RgbdSource
-from geoloc_core.types import PoseMeasurement, Status
+from geoloc_core.types import PoseMeasurement, PosePrior, Status
 from tests.sources.rgbd.rooms import camera_pose, place_of, Room, view_at
 
 TRUTH = camera_pose(2.3, 2.2, 0.5)
@@ -92,6 +92,21 @@ def test_depth_of_another_unit_is_kept_from_the_regressor(place, fits):
     assert measured.status is Status.OK
     assert (guess.seen.depth is not None) == fits
     assert ('in another unit' in measured.reasons[-1]) == (not fits)
+
+
+@pytest.mark.parametrize(
+    ('away_m', 'aerial', 'believed'),
+    [(0.4, object(), True), (9.0, object(), False), (9.0, None, True)],
+)
+def test_a_street_is_not_taken_for_the_place(place, away_m, aerial, believed):
+    """Near the place the robot knows where it is to half a metre; the guess is at 10, 21, 1."""
+    source = RgbdSource(Geometry(place, Status.NO_MAP), Guess(), T_MAP_PLACE)
+    T = se3.from_xyz_rpy(10.0, 21.0 + away_m, 1.0, 0.0, 0.0, 0.0)
+    prior = PosePrior(0, T, np.diag([0.5, 0.5, 2.0, 0.1, 0.1, 0.1]) ** 2)
+    measured = source.measure(view_at(TRUTH), prior, None, aerial)
+    assert measured.status is (Status.OK if believed else Status.NO_MAP)
+    assert (measured.T_map_base is not None) == believed
+    assert believed or measured.reasons[-1].startswith('regressor: 9.0 m from where')
 
 
 def test_damaged_input_is_not_guessed_from(place):
