@@ -151,6 +151,20 @@ def test_another_room_is_refused_with_a_reason_and_nothing_is_claimed(placed):
     assert not r.got['geoloc/pose']
 
 
+def test_a_camera_unlike_the_one_of_the_map_is_told_apart(rig, paintings, place_file):
+    none = dict.fromkeys(('datum.lat_deg', 'datum.lon_deg'), float('nan'))
+    r = rig({**none, **HOLD, 'place_map': place_file})
+    r.start()
+    small = room.CAMERA.resized(room.CAMERA.width // 4, room.CAMERA.height // 4)
+    monitor = r.node.session.monitors['camera_info']
+    r.pub['camera_info'].publish(info_message(START_NS, small.width, small.height, camera=small))
+    r.wait(lambda: monitor.received, 'camera_info')
+    r.image(START_NS, np.ascontiguousarray(between(paintings, 0).view.image[::4, ::4]))
+    status, reasons = r.status_of(START_NS)
+    assert status == 'BAD_INPUT' and 'more than a factor of 2 apart' in reasons
+    assert 'resize its pictures' in reasons and not r.got['geoloc/pose']
+
+
 def test_maps_that_cannot_be_used_leave_the_node_alive(rig, place_file, map_path, tmp_path):
     torn = tmp_path / 'torn.place'
     content = Path(place_file).read_bytes()
