@@ -111,6 +111,11 @@ def run_descriptor(
     return made
 
 
+def world_names(worlds: NDArray[np.uint8]) -> tuple[str, ...]:
+    """(B, n) `world` arrays of `DescriptorPreparation` as names."""
+    return tuple(bytes(name).rstrip(b'\0').decode(errors='replace') for name in worlds)
+
+
 @dataclass(frozen=True)
 class Described:
     """Pictures, what a network says of them, and what they see.
@@ -182,10 +187,7 @@ def describe(
             tensors = {name: tensor.to(device) for name, tensor in batch.tensors.items()}
             with torch.no_grad():
                 vectors = run_descriptor(model, tensors).float().cpu().numpy()
-            worlds = tuple(
-                bytes(name).rstrip(b'\0').decode(errors='replace')
-                for name in batch.tensors['world'].cpu().numpy()
-            )
+            worlds = world_names(batch.tensors['world'].cpu().numpy())
             observed = batch.tensors['observed'].cpu().numpy()
             yield Described(
                 batch.keys, worlds, vectors, observed, model.same_place, batch.unreadable

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bundles of networks that describe a picture, to find its place by."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+import math
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +18,13 @@ from geoloc_core.models.descriptor import DescriptorModel
 from geoloc_core.runtime.descriptor_bundle import DescriptorBundle
 from geoloc_core.runtime.parity import DESCRIPTOR, descriptor_difference, Figures
 from training.cross_view_exporting import picture
-from training.export_subject import AbstractSubject, Answers, Arrays, digest, Limits
+from training.description import Described, place_figures, world_names
+from training.export_subject import AbstractSubject, Answers, Arrays, digest, Limits, TRUTH
 from training.onnx_graph import batched, graph_of, open_batch, OPSET, predicting
 
 OUTPUT = 'descriptor'
+# Of a batch: what its pictures see, and where.
+_KNOWN = ('observed', 'world')
 
 
 class DescriptorSubject(AbstractSubject):
@@ -32,6 +37,8 @@ class DescriptorSubject(AbstractSubject):
         'fp16': Limits({'distance': 0.03}, 'worst'),
         'int8': Limits({'distance': 0.3}, 'median'),
     }
+    # A descriptor is right if it finds another one of its place.
+    JUDGED_TOGETHER: ClassVar[bool] = True
 
     def __init__(self, model: DescriptorModel) -> None:
         """See `AbstractSubject`."""
@@ -64,9 +71,11 @@ class DescriptorSubject(AbstractSubject):
     def sample(self, tensors: Mapping[str, Tensor]) -> Arrays:
         """See `AbstractSubject`."""
         image = tensors['view']
-        return {
+        made = {
             self.model.view.name: normalise(image, image.new_ones(1, 1, 1, 1), self.model.view)
         }
+        known = {f'{TRUTH}{name}': tensors[name] for name in _KNOWN if name in tensors}
+        return {**made, **known}
 
     def answers(self, arrays: Arrays) -> Answers:
         """See `AbstractSubject`."""
@@ -76,6 +85,28 @@ class DescriptorSubject(AbstractSubject):
     def difference(self, wanted: Answers, found: Answers, arrays: Arrays) -> Figures:
         """See `AbstractSubject`."""
         return descriptor_difference(wanted[OUTPUT], found[OUTPUT])
+
+    def joint_errors(
+        self, answers: Sequence[Answers], samples: Sequence[Arrays]
+    ) -> dict[tuple[str, str], float]:
+        """How often the most similar other picture is of another place.
+
+        Of the pictures that have another one of their place among the samples; nothing if none
+        has, or if it is not known what they see.
+        """
+        if not all(f'{TRUTH}{name}' in sample for sample in samples for name in _KNOWN):
+            return {}
+        observed, worlds = (
+            torch.cat([sample[f'{TRUTH}{name}'] for sample in samples]).numpy() for name in _KNOWN
+        )
+        vectors = np.concatenate([answer[OUTPUT] for answer in answers])
+        keys = tuple(str(number) for number in range(len(samples)))
+        rule = self.model.same_place
+        found = place_figures(Described(keys, world_names(worlds), vectors, observed, rule))
+        recall = found['recall_at_1']
+        if math.isnan(recall):
+            return {}
+        return {('places not found at first try', '%'): 100.0 * (1.0 - recall)}
 
     def tensors(self, batch: int) -> tuple[TensorRecord, ...]:
         """See `AbstractSubject`."""

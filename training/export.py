@@ -23,7 +23,7 @@ position (m), rotation (degrees) and covariance; a descriptor by distance. Where
 truth, the errors of both are noted as well: what int8 costs stands in model.json.
 
 The samples are those of --data; without it, of the validation split of the run that the weights
-lie in (its config.yaml); with --noise, no pictures at all, which proves less.
+lie in (its config.yaml); with --noise, no pictures at all, which proves less, and nothing of int8.
 
 precisions:
   fp32   as trained.
@@ -134,6 +134,11 @@ def _export(args: argparse.Namespace) -> str:
             raise ConfigError(f'--{option} {getattr(args, name)}: expected 1 or more')
     if args.noise and args.data is not None:
         raise ConfigError('--noise and --data exclude each other: what shall be compared on?')
+    if args.noise and args.precision == 'int8':
+        raise ConfigError(
+            '--noise does not tell what int8 costs, and its bundle must say: leave the weights in '
+            'the folder of their run, or say --data DIR (and --reader)'
+        )
     require_place(args.out, args.overwrite)
     file = weights_path(args.weights)
     model = load_weights(file)
@@ -230,12 +235,15 @@ def _pictures(
         return iter(()), ''
     config, count = file.with_name(export_samples.CONFIG), args.calibrate_samples
     folder = args.calibrate_on or args.data
-    if folder is not None and subject.model.FAMILY == 'cross_view':
+    if folder is not None and subject.model.FAMILY != 'cross_view':
+        raise ConfigError(
+            f'--calibrate-on {folder}: {subject.model.NAME} takes its ranges from the training '
+            'split of its run: leave the weights in its folder'
+        )
+    if folder is not None:
         split = args.calibrate_split
         found = export_samples.from_data(subject, args.reader, folder, split, count)
         return found, f'{args.reader}: {split} of {folder.name}'
-    if args.noise:
-        return export_samples.noise(subject, count), 'noise'
     if config.is_file():
         found = export_samples.from_run(subject, config, 'train', count)
         return found, export_samples.told(config, 'train')

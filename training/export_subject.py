@@ -2,7 +2,7 @@
 """What the families of networks differ in when one of them becomes a bundle."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import hashlib
 from typing import Any, ClassVar
@@ -40,12 +40,14 @@ class AbstractSubject(ABC):
         UNITS: Measures of `parity` that its answers are compared by, and their units.
         LIMITS: Precision -> what is allowed unless one says otherwise.
         SHARED: Inputs of the graph that are the same for all samples of a batch.
+        JUDGED_TOGETHER: Whether only many answers together can be held against the truth.
         model: The network, on the CPU.
     """
 
     UNITS: ClassVar[Mapping[str, str]]
     LIMITS: ClassVar[Mapping[str, Limits]]
     SHARED: ClassVar[tuple[str, ...]] = ()
+    JUDGED_TOGETHER: ClassVar[bool] = False
 
     def __init__(self, model: Any) -> None:
         """Takes the network, brought to the CPU.
@@ -97,6 +99,17 @@ class AbstractSubject(ABC):
 
     def errors(self, answers: Answers, sample: Arrays) -> dict[tuple[str, str], float]:
         """(Name, unit) -> error of an answer, of samples whose truth is known."""
+        return {}
+
+    def joint_errors(
+        self, answers: Sequence[Answers], samples: Sequence[Arrays]
+    ) -> dict[tuple[str, str], float]:
+        """The same of answers that only mean something beside each other, if `JUDGED_TOGETHER`.
+
+        Args:
+            answers: To all samples.
+            samples: What is known of each: names that begin with `TRUTH`.
+        """
         return {}
 
     @abstractmethod

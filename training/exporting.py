@@ -56,12 +56,15 @@ class Comparison:
         network: (Name, unit) -> errors of the network, where the truth is known.
         bundle: The same of the graph.
         first: The first input and the network's answer to it.
+        together: What is known of each sample, and the answers of network and graph to it; of
+            subjects that are `JUDGED_TOGETHER` alone.
     """
 
     differences: list[Figures] = field(default_factory=list)
     network: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     bundle: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     first: ParitySample | None = None
+    together: list[tuple[Arrays, Answers, Answers]] = field(default_factory=list)
 
     def accuracy(self) -> tuple[AccuracyFigure, ...]:
         """Medians of the errors."""
@@ -73,6 +76,8 @@ class Comparison:
     @property
     def judged(self) -> int:
         """Samples whose truth is known."""
+        if self.together and self.network:
+            return len(self.together)
         return max((len(errors) for errors in self.network.values()), default=0)
 
 
@@ -169,10 +174,17 @@ def compare(
             if k == 0:
                 _note(made.network, subject.errors(wanted, sample))
                 _note(made.bundle, subject.errors(said, sample))
+            if k == 0 and subject.JUDGED_TOGETHER:
+                known = {name: value for name, value in sample.items() if name not in fed}
+                made.together.append((known, wanted, said))
         if number % 8 == 7:
             say(f'compared on {number + 1} samples ...')
     if not made.differences:
         raise DataError('there are no samples to compare the graph with its network on')
+    if made.together:
+        truths, network, bundle = zip(*made.together, strict=True)
+        _note(made.network, subject.joint_errors(network, truths))
+        _note(made.bundle, subject.joint_errors(bundle, truths))
     return made
 
 

@@ -18,6 +18,7 @@ from geoloc_core.models.crossvit_settings import BranchSettings
 from geoloc_core.models.registry import make_model
 from geoloc_core.runtime.any_bundle import against_sample
 from geoloc_core.runtime.descriptor_bundle import load_descriptor_bundle, NetworkDescriptor
+from geoloc_core.sources.place_timing import time_descriptor
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
 from geoloc_core.types import Status
 from geoloc_ros.cli.main import main as geoloc
@@ -71,6 +72,34 @@ def test_the_graph_describes_as_the_network(bundle):
     assert_builds(bundle.weights, dict(bundle.graph().shapes))
 
 
+def test_eight_bits_say_how_many_places_they_lose(model):
+    prepare = DescriptorPreparation(model.view, model.patches_a_side)
+    rooms = Rooms('.', 'train')
+    batches = [
+        {name: torch.from_numpy(value)[None] for name, value in prepare(rooms.sample(i)).items()}
+        for i in (0, 1, 3, 4, 12, 13)
+    ]
+    subject = DescriptorSubject(model)
+    samples = [subject.sample(batch) for batch in batches]
+    # Each direction of a room is a place, and has two pictures: the descriptors of all are told
+    # to lie in a row, where one is nearer to another place's than to its own.
+    row = (0.0, 0.1, 0.35, 0.5, 0.7, 0.75)
+    vectors = [{OUTPUT: np.float32([[np.cos(a), np.sin(a)]])} for a in row]
+    found = subject.joint_errors(vectors, samples)
+    assert found == {('places not found at first try', '%'): 0.0}
+    vectors[2] = {OUTPUT: np.float32([[np.cos(0.18), np.sin(0.18)]])}
+    found = subject.joint_errors(vectors, samples)
+    assert found['places not found at first try', '%'] == pytest.approx(100 * 3 / 6)
+    # Without a partner nothing can be found, and of noise no place is known.
+    assert subject.joint_errors(vectors[::2], samples[::2]) == {}
+    assert subject.joint_errors(vectors[:1], [subject.noise(1)]) == {}
+    making = Making(precision='int8', tolerances={'distance': 9.0})
+    record = make_bundle(subject, samples, making, samples[:2]).spec.export
+    (figure,) = record.accuracy
+    assert figure.name == 'places not found at first try' and record.accuracy_samples == 6
+    assert 0.0 <= figure.network <= 100.0 and 0.0 <= figure.bundle <= 100.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('making', [{'precision': 'fp16'}, {'precision': 'int8'}, {'batch': 0}])
 def test_other_precisions_and_any_batch(model, making):
@@ -103,6 +132,15 @@ def test_a_map_remembers_the_weights(bundle):
     other = {'sha256': opened.arrays()['sha256'][::-1]}
     with pytest.raises(MapError, match='other weights'):
         opened.require_of('network', other)
+
+
+def test_a_network_for_batches_is_refused_at_start(bundle):
+    many = replace(bundle.spec.export, batch=8)
+    batched = replace(bundle, spec=replace(bundle.spec, export=many))
+    with pytest.raises(BundleError, match='takes 8 frames at a time, a robot has one'):
+        NetworkDescriptor(batched, threads=1)
+    with pytest.raises(BundleError, match='takes 8 frames at a time'):
+        time_descriptor(batched, threads=1, repeat=1)
 
 
 def test_teachers_stay_at_home(model):

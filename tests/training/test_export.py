@@ -215,6 +215,7 @@ def test_samples_of_the_run_that_made_the_weights(tmp_path):
         ((), r'say --data DIR \(and --reader\), or --noise'),
         (('--noise', '--data', 'x'), 'exclude each other'),
         (('--samples', '0'), 'expected 1 or more'),
+        (('--noise', '--precision', 'int8'), 'does not tell what int8 costs'),
         (('--noise', '--batch', 'many'), "expected 1 or more, or 'any'"),
         (('--noise', '--tolerance', 'speed=1'), 'no such measure; .* compared by log-prob'),
         (('--noise', '--tolerance', 'yaw'), 'expected MEASURE=VALUE'),
@@ -287,6 +288,29 @@ def test_rows_of_a_batch_answer_each_for_itself(wide, batch):
             bundle.require_fit()
     else:
         bundle.require_fit()
+
+
+def test_the_command_takes_ranges_from_the_training_split_and_says_what_int8_costs(
+    weights, tmp_path, capsys
+):
+    out = tmp_path / 'eight'
+    words = [
+        str(weights[0]), '--out', str(out), '--data', str(tmp_path), '--reader', 'eight',
+        '--samples', '3', '--calibrate-samples', '2', '--precision', 'int8',
+    ]  # fmt: skip
+    # Over tolerance: not even the folder is made.
+    assert export.main([*words, '--tolerance', 'log-probability=0']) == 1
+    said = capsys.readouterr().err
+    assert 'does not answer like the network' in said and 'nothing is written' in said
+    assert not out.exists()
+    tolerances = (f'{name}=1000' for name in ('log-probability', 'probability', 'position', 'yaw'))
+    assert export.main([*words, *(w for t in tolerances for w in ('--tolerance', t))]) == 0
+    record = load_bundle(out).spec.export
+    assert record.quantized_on == f'eight: train of {tmp_path.name}'
+    assert record.compared_on == f'eight: test of {tmp_path.name}'
+    assert record.quantized_samples == 2 and record.accuracy_samples == 3
+    assert [f.name for f in record.accuracy] == ['median position error', 'median yaw error']
+    assert 'against the truth, 3 samples' in capsys.readouterr().out
 
 
 def test_int8_without_pictures_and_nothing_to_halve(wide):
