@@ -181,6 +181,8 @@ def _pnp_opencv(points: Array, pixels: Array, focal: float, config: SolverConfig
     params.loMethod = cv2.LOCAL_OPTIM_INNER_LO
     params.sampler = cv2.SAMPLING_UNIFORM
     K = np.diag([focal, focal, 1.0])
+    # The state above does not reach all that it draws: the rest comes from the thread's generator.
+    cv2.setRNGSeed(config.seed)
     try:
         ok, _, rotation, t, inliers = cv2.solvePnPRansac(points, pixels, K, None, params=params)
     except cv2.error:
