@@ -96,6 +96,15 @@ def test_a_teacher_teaches_a_student(reader, tmp_path, capsys):
     assert export([str(out), '--out', str(tmp_path / 'bundle'), '--samples', '2']) == 0
     assert 'answers with 16 numbers' in capsys.readouterr().out
     assert NetworkDescriptor(load_descriptor_bundle(tmp_path / 'bundle')).size == 16
+    # In eight bits: ranges from the training split, and what they cost in places.
+    words = [str(out), '--out', str(tmp_path / 'eight'), '--precision', 'int8']
+    assert export([*words, '--samples', '24', '--tolerance', 'distance=2']) == 0
+    record = load_descriptor_bundle(tmp_path / 'eight').spec.export
+    assert record.quantized_on.startswith('rooms: train') and record.quantized_samples == 24
+    assert [f.name for f in record.accuracy] == ['places not found at first try']
+    assert record.accuracy_samples == 24
+    assert export([*words[:2], str(tmp_path / 'c'), *words[3:], '--calibrate-on', 'x']) == 1
+    assert 'takes its ranges from the training split of its run' in capsys.readouterr().err
     assert export([str(tmp_path / 'teacher'), '--out', str(tmp_path / 'b'), '--noise']) == 1
     assert 'train a student' in capsys.readouterr().err
 
