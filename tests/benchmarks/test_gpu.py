@@ -5,13 +5,20 @@ import pytest
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
+pytest.importorskip('torch')
 
+import torch
+
+from geoloc_core.errors import EngineError
 from geoloc_core.runtime import engine_choice
 from geoloc_core.runtime.bundle import load_bundle
 from geoloc_core.runtime.onnx_engine import OnnxEngine
+from geoloc_core.runtime.tensorrt_build import with_shapes
 from tests.benchmarks import gpu, gpu_runs
 from tests.runtime.fake_gpu import fake_gpu, plan_of
 from tests.runtime.tiny_bundle import write_bundle
+from tests.training.test_export import Wide
+from training.cross_view_exporting import CrossViewSubject
 
 PEAK = {'fp32': 1e12, 'fp16': 4e12, 'int8': 8e12, 'bytes': 1e11}
 
@@ -47,6 +54,42 @@ def test_with_a_gpu_all_rows_and_frames_are_stored(monkeypatch, capsys):
     assert stored['frame_on_gpu']['tensorrt fp16'] == {'error': 'out of memory'}
     said = capsys.readouterr().out
     assert '1.000 / 2.000' in said and 'worst 0.25 m, 0.5 deg' in said
+
+
+@pytest.mark.parametrize('precision', gpu.PRECISIONS)
+def test_a_row_is_exported_built_compared_and_held_against_the_floor(monkeypatch, precision):
+    torch.manual_seed(0)
+    _, cuda, flavour = fake_gpu()
+
+    def load(name):
+        if name != flavour.name:
+            raise EngineError(f'{name} is not installed')
+        return flavour
+
+    built = []
+
+    def build(weights, request, stop=None):
+        built.append(request)
+        return plan_of(with_shapes(weights, request.shapes)[0])
+
+    monkeypatch.setattr(gpu, 'subject_of', lambda system, settings: CrossViewSubject(Wide()))
+    monkeypatch.setattr('geoloc_core.runtime.cuda.open_cuda', lambda: cuda)
+    monkeypatch.setattr('geoloc_core.runtime.tensorrt_build.load_flavour', load)
+    monkeypatch.setattr(engine_choice, 'build_in_child', build)
+    for name, value in (('_WARM_UP', 1), ('_LEAST', 2), ('_PATIENCE_S', 0.0)):
+        monkeypatch.setattr(gpu_runs, name, value)
+    figures = gpu.row('wide', 2, precision, PEAK)
+    found = figures['tensorrt_rtx']
+    assert found['parity'] and found['ms_p50'] > 0 and found['per_s'] > 0, figures
+    assert figures['tensorrt'] == {'absent': 'tensorrt is not installed'}
+    assert figures['floor_ms'] > 0
+    assert figures['over_floor'] == pytest.approx(found['ms_p50'] / figures['floor_ms'])
+    # Two samples, and five yaws for both.
+    assert {shape[0] for shape in built[0].shapes.values()} == {2, 5} and len(built) == 1
+    # Torch has no eight bits; where it sees no GPU its cells say so, and the row stands.
+    assert ('eager' in figures, 'compile' in figures) == ((precision != 'int8',) * 2)
+    for name in {'eager', 'compile'} & set(figures):
+        assert {'ms_p50', 'error'} & set(figures[name])
 
 
 def test_the_floor_is_the_larger_of_both():

@@ -117,6 +117,14 @@ def test_the_command_builds_ahead_of_time(tmp_path, monkeypatch, capsys):
 
     wanted = cache_entry(load_any(bundle).graph(), load_flavour(FLAVOUR), 'any')
     assert EngineCache(cache).find(wanted, Gpu('RTX', '8.9', 8000))[0] is not None
+    # For one kind of GPU it is found by no other.
+    one = tmp_path / 'one'
+    assert main(['model', 'build', str(bundle), '--cache', str(one), '--target', '8.6']) == 0
+    assert 'compute capability 8.6' in capsys.readouterr().out
+    assert EngineCache(one).find(wanted, Gpu('RTX', '8.6', 8000))[0] is not None
+    assert EngineCache(one).find(wanted, Gpu('RTX', '8.9', 8000))[0] is None
+    assert main(['model', 'build', str(bundle), '--cache', str(one), '--target', '9.0']) == 1
+    assert 'does not name the compute capability 9.0' in capsys.readouterr().err
     assert main(['model', 'build', str(bundle), '--flavour', 'tensorrt']) == 1
     assert 'tensorrt' in capsys.readouterr().err
 
