@@ -155,7 +155,7 @@ def _members(bundle: Path) -> dict[str, zipfile.ZipInfo]:
     """The entries of a bundle in one file.
 
     Raises:
-        BundleError: It is no such file, or has an entry that none of ours has.
+        BundleError: It is no such file, has an entry that none of ours has, or may not be read.
     """
     try:
         with zipfile.ZipFile(bundle) as archive:
@@ -164,6 +164,8 @@ def _members(bundle: Path) -> dict[str, zipfile.ZipInfo]:
         raise BundleError(
             f'{bundle} is damaged or no bundle in one file ({error}): copy it again'
         ) from error
+    except OSError as error:
+        raise BundleError(f'{bundle} cannot be read: {error.strerror}') from error
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         if entry.filename not in PARTS or entry.filename in found:

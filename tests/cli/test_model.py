@@ -2,6 +2,7 @@
 """geoloc model: lists, shows, checks and times bundles, and says what is wrong with one."""
 
 from dataclasses import replace
+import zipfile
 
 import numpy as np
 import pytest
@@ -43,11 +44,20 @@ def said(capsys, *words):
     return capsys.readouterr().out
 
 
-def test_bundles_are_listed_with_what_is_wrong(folder, tmp_path, capsys):
+def test_bundles_are_listed_with_what_is_wrong(folder, tmp_path, capsys, monkeypatch):
     (tmp_path / 'torn.geoloc').write_bytes(b'PK')
     text = said(capsys, 'list', tmp_path)
     assert 'tiny: tiny-correlation, cross-view, int8' in text
     assert 'torn.geoloc' in text and 'damaged' in text
+
+    # Nor does one that may not be read keep the others from being listed.
+    def refuse(place, *_):
+        raise PermissionError(13, 'Permission denied', str(place))
+
+    with monkeypatch.context() as changed:
+        changed.setattr(zipfile, 'ZipFile', refuse)
+        text = said(capsys, 'list', tmp_path)
+    assert 'tiny-correlation' in text and 'torn.geoloc cannot be read: Permission denied' in text
     # Those that come with geoloc.
     assert 'geoloc' in said(capsys, 'list')
 
