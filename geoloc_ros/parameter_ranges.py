@@ -16,6 +16,7 @@ from geoloc_core.sources.joined import JoinedConfig
 from geoloc_core.sources.matcher import SearchLimits
 from geoloc_core.sources.pose_regressor import PoseRegressorConfig
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
+from geoloc_core.sources.rgbd.solver import SolverConfig
 
 _STD = {'low': 0.0, 'high': 1000.0}
 _POSITIVE = {'low': 1e-6, 'high': 1e6}
@@ -249,6 +250,7 @@ ESTIMATOR_SETTINGS: list[tuple[str, Any, dict[str, dict[str, Any]]]] = [
             'floor_colour_deg': {'low': 1e-3, 'high': 90.0},
         },
     ),
+    ('place.solver', SolverConfig(), {'pnp': {'choices': ('opencv', 'poselib')}}),
     (
         'regressor',
         PoseRegressorConfig(),

@@ -2,6 +2,7 @@
 """Parameters in, a place map ready to be searched out: the same for the node and offline."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from geoloc_core.runtime.pose_bundle import load_pose_bundle
 from geoloc_core.sources.pose_regressor import PoseRegressor, PoseRegressorConfig
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
+from geoloc_core.sources.rgbd.solver import SolverConfig
 from geoloc_core.sources.rgbd.source import RgbdSource
 from geoloc_ros.assembly import datum_from_parameters, engine_settings, filled
 
@@ -43,9 +45,9 @@ def build_place(params: Params) -> RgbdSource | None:
     place = load_place(params['place_map'])
     T_map_place = _frame_of(place, params)
     descriptor, regressor = _descriptor(place, params), _regressor(place, params)
-    localizer = PlaceLocalizer(
-        place, filled(PlaceLocalizerConfig(), 'place', params), descriptor=descriptor
-    )
+    config = filled(PlaceLocalizerConfig(), 'place', params)
+    config = replace(config, solver=filled(SolverConfig(), 'place.solver', params))
+    localizer = PlaceLocalizer(place, config, descriptor=descriptor)
     source = RgbdSource(localizer, regressor, T_map_place)
     source.engines = tuple(part.engine for part in (descriptor, regressor) if part is not None)
     return source

@@ -82,6 +82,12 @@ def test_a_place_on_the_earth_gives_the_map_frame_its_datum(params):
     assert T[1, 3] == pytest.approx(-111.2, abs=0.5)
 
 
+def test_the_other_solver_can_be_chosen(params):
+    pytest.importorskip('poselib')
+    source = build_place(params(place__solver__pnp='poselib'))
+    assert source.localizer.config.solver.pnp == 'poselib'
+
+
 def test_settings_reach_the_localizer(params):
     source = build_place(params(place__min_inliers=33, place__floor_m=0.02))
     assert source.localizer.config.min_inliers == 33

@@ -28,6 +28,7 @@ from geoloc_core.sources.rgbd.found import Found, Stopwatch
 from geoloc_core.sources.rgbd.matching import Sight, sight_of
 from geoloc_core.sources.rgbd.retrieval import Overlaps
 from geoloc_core.sources.rgbd.search import PlaceSearch
+from geoloc_core.sources.rgbd.solver import require_installed
 from geoloc_core.types import Array, GroundView, PoseMeasurement, PosePrior, Status
 
 
@@ -60,11 +61,12 @@ class PlaceLocalizer:
 
         Raises:
             MapError: The map's descriptor is not known to this version.
-            ConfigError: What the map's features need is not installed.
+            ConfigError: What the map's features or the solver need is not installed.
         """
         self.place = place
         self.config = config or PlaceLocalizerConfig()
         self.depth_fits = True
+        require_installed(self.config.solver)
         self._features = features or open_features(place.features, self.config.max_features)
         if matcher is None and self.config.matcher == 'auto':
             matcher = open_matcher(place.features)

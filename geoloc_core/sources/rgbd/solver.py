@@ -8,6 +8,7 @@ by a flat scene seen from far.
 """
 
 from dataclasses import dataclass
+import importlib.util
 from typing import Literal
 
 import cv2
@@ -60,6 +61,18 @@ class SolverConfig:
                 f'threshold_px {self.threshold_px}, iterations {self.iterations}: '
                 'expected positive numbers'
             )
+
+
+def require_installed(config: SolverConfig) -> None:
+    """Refuses a solver that is not there, before the first view needs it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    if config.pnp == 'poselib' and importlib.util.find_spec('poselib') is None:
+        raise ConfigError(
+            "pnp is 'poselib', which is not installed: pip install poselib, or take 'opencv'"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,12 +207,8 @@ def _pnp_opencv(points: Array, pixels: Array, focal: float, config: SolverConfig
 
 
 def _pnp_poselib(points: Array, pixels: Array, focal: float, config: SolverConfig) -> Array | None:
-    try:
-        import poselib
-    except ImportError as error:
-        raise ConfigError(
-            "pnp is 'poselib', which is not installed: pip install poselib, or take 'opencv'"
-        ) from error
+    import poselib
+
     camera = {'model': 'SIMPLE_PINHOLE', 'width': 1, 'height': 1, 'params': [focal, 0.0, 0.0]}
     options = {
         'max_reproj_error': config.threshold_px,

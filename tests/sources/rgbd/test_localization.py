@@ -10,7 +10,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.features.base import AbstractMatcher, LocalFeatures
 from geoloc_core.geometry import se3
 from geoloc_core.geometry.cameras import EquirectangularCamera
-from geoloc_core.sources.rgbd import search
+from geoloc_core.sources.rgbd import search, solver
 from geoloc_core.sources.rgbd.config import PlaceLocalizerConfig
 from geoloc_core.sources.rgbd.estimate import carried
 from geoloc_core.sources.rgbd.localization import PlaceLocalizer
@@ -307,6 +307,13 @@ def test_settings_that_find_nothing_are_refused():
         PlaceLocalizerConfig(floor_m=0.0)
     with pytest.raises(ConfigError, match='ambiguity'):
         PlaceLocalizerConfig(ambiguity=1.5)
+
+
+def test_a_solver_that_is_not_installed_is_refused_before_the_first_view(place, monkeypatch):
+    monkeypatch.setattr(solver.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(ConfigError, match='pip install poselib'):
+        localizer_of(place, PlaceLocalizerConfig(solver=solver.SolverConfig('poselib')))
+    localizer_of(place)
 
 
 def test_a_camera_that_sees_things_far_smaller_is_refused_with_the_reason(place, room):
