@@ -113,11 +113,14 @@ def _processing(session: 'Session') -> DiagnosticStatus:
 def _engines(session: 'Session') -> list[DiagnosticStatus]:
     """What runs each network, and why."""
     statuses = []
-    for engine in session.localizer.engines:
+    engines = session.localizer.engines
+    for engine in engines:
         report = engine.report()
         level = WARN if report.degraded else OK
-        values = {'running': report.running, **report.values}
-        statuses.append(diagnostic_status('geoloc: engine', level, str(report), values))
+        values = {'network': engine.system, 'running': report.running, **report.values}
+        # Of two statuses of one name, whoever collects diagnostics keeps the last.
+        name = 'geoloc: engine' if len(engines) == 1 else f'geoloc: engine {engine.system}'
+        statuses.append(diagnostic_status(name, level, str(report), values))
     return statuses
 
 

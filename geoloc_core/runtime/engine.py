@@ -36,9 +36,11 @@ class AbstractEngine(ABC):
 
     Attributes:
         reason: Why this engine was chosen, for people; set by whoever chose.
+        system: Name of the network that it runs; set by the bundle that opened it.
     """
 
     reason: str = ''
+    system: str = ''
 
     @property
     @abstractmethod

@@ -92,6 +92,11 @@ class AbstractBundle(ABC, Generic[S]):
             BundleError: The engine refuses them, or their inputs and outputs are others.
             EngineError: The engine asked for is not here.
         """
+        engine = self._opened(threads, settings)
+        engine.system = self.spec.system
+        return engine
+
+    def _opened(self, threads: int, settings: EngineSettings | None) -> AbstractEngine:
         outputs = self.output_shapes()
         cpu = OnnxEngine(self.weights, threads)
         self._require_same('inputs', cpu.inputs, self.input_shapes())

@@ -2,6 +2,7 @@
 """The node on a GPU that is none: it answers before, with, and after the engine there."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,8 @@ pytest.importorskip('onnxruntime')
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from geoloc_core.runtime import engine_choice
+from geoloc_core.runtime.bundle import load_bundle
+from geoloc_ros import health
 from tests.ros.rig import START_NS, view_of
 from tests.runtime.fake_gpu import fake_gpu, plan_of
 from tests.runtime.tiny_bundle import write_bundle
@@ -87,6 +90,23 @@ def test_frames_are_answered_before_with_and_after_the_gpu(rig, map_path, gpu, t
     r.wait(lambda: engine_status(r)[0] == DiagnosticStatus.WARN, 'diagnostics')
     assert 'DevicesUnavailable' in engine_status(r)[1]
     assert len(r.got['geoloc/pose']) == 5
+
+
+def test_each_of_several_networks_has_a_status_of_its_own(tmp_path):
+    bundle = load_bundle(write_bundle(tmp_path / 'tiny'))
+    matcher, regressor = (bundle.open_engine(threads=1) for _ in range(2))
+    regressor.system = 'vmloc'
+
+    def told(*engines):
+        session = SimpleNamespace(localizer=SimpleNamespace(engines=engines))
+        found = health._engines(session)
+        networks = [v.value for s in found for v in s.values if v.key == 'network']
+        return [s.name for s in found], networks
+
+    names, networks = told(matcher, regressor)
+    assert names == ['geoloc: engine tiny-correlation', 'geoloc: engine vmloc']
+    assert networks == ['tiny-correlation', 'vmloc']
+    assert told(matcher) == (['geoloc: engine'], ['tiny-correlation'])
 
 
 def test_an_engine_that_is_not_here_is_refused_at_configure(rig, map_path, tmp_path, monkeypatch):
