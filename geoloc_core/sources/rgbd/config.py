@@ -39,6 +39,7 @@ class PlaceLocalizerConfig:
         guided_px: How far from there they are looked for.
         guided_ratio: Ratio test of those: few compete, so it may be lax.
         surfaces: Keyframes that the view's depth is compared with.
+        track_surfaces: The same when the prior is narrow, where time counts.
         surface_points: Points of that depth which are compared.
         min_on_surface: If less of the depth lies on what the map measured, the place has changed
             or is another one.
@@ -74,6 +75,7 @@ class PlaceLocalizerConfig:
     guided_px: float = 20.0
     guided_ratio: float = 0.95
     surfaces: int = 30
+    track_surfaces: int = 20
     surface_points: int = 600
     min_on_surface: float = 0.2
     max_scale_error: float = 0.15

@@ -120,12 +120,13 @@ class PlaceEstimate:
         if depth is not None:
             surface = view_surface(depth, view.camera, self._grids)
             points = ViewPoints(*surface.sample(config.surface_points))
+        count = config.track_surfaces if found.tracked else config.surfaces
         refined = None
         for first in (True, False):
             keyframes: list[int] = []
             if points is not None:
                 few = sample(points.points, _GLANCE_POINTS)
-                keyframes = self._overlaps.seeing(T, few, config.surfaces)
+                keyframes = self._overlaps.seeing(T, few, count)
             # Beside surfaces more features change little: they hold what surfaces leave open.
             if not first and not keyframes:
                 matches = self._guided(found, T)
