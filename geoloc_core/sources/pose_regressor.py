@@ -70,8 +70,8 @@ class PoseRegressor:
         if place is not None and place != bundle.spec.place:
             raise ConfigError(
                 f'{bundle.folder}: the network learned the place {bundle.spec.place!r}, this is '
-                f'{place!r}: give the bundle that was trained on it, or, if it is the same place, build the '
-                f'map with --name {bundle.spec.place}'
+                f'{place!r}: give the bundle that was trained on it, or, if it is the same '
+                f'place, build the map with --name {bundle.spec.place}'
             )
         bundle.require_single()
         self.bundle = bundle
