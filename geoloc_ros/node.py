@@ -255,7 +255,10 @@ def _spin(node: GeolocNode, executor: SingleThreadedExecutor) -> None:
             executor.spin()
         except (KeyboardInterrupt, ExternalShutdownException):
             return
-        except Exception:  # such as rclpy's answer to a lifecycle transition that is not allowed
+        except Exception as error:  # such as rclpy's answer to a transition that is not allowed
+            # A signal between two waits takes the context from under the executor.
+            if isinstance(error, RCLError) and not rclpy.ok():
+                return
             node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}')
 
 

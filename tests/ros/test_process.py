@@ -119,3 +119,34 @@ def test_what_cannot_be_configured_is_told_and_the_process_lives(process):
     p.send_signal(signal.SIGINT)
     out, _ = p.communicate(timeout=20)
     assert p.returncode == 0 and 'Traceback' not in out, out
+
+
+@pytest.mark.parametrize('signalled', [True, False])
+def test_a_context_taken_between_two_waits_is_no_error(monkeypatch, signalled):
+    """And the same words while the context lives are one."""
+    from rclpy._rclpy_pybind11 import RCLError
+
+    from geoloc_ros import node as module
+
+    said: list[str] = []
+    alive = [True]
+
+    class Executor:
+        def add_node(self, node):
+            pass
+
+        def spin(self):
+            alive[0] = not signalled and not said
+            raise RCLError('failed to initialize wait set: the given context is not valid')
+
+    class Node:
+        def get_logger(self):
+            return self
+
+        def error(self, text):
+            said.append(text)
+            alive[0] = False
+
+    monkeypatch.setattr(module.rclpy, 'ok', lambda: alive[0])
+    module._spin(Node(), Executor())
+    assert bool(said) is not signalled
