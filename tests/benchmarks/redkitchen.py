@@ -185,14 +185,22 @@ def with_other_solver(place: PlaceMap, config, pnp: str, queries, camera) -> dic
     return figures_of(run(localizer, queries, camera, False), queries)
 
 
-def store(name: str, figures: dict) -> None:
+def store(name: str, figures: dict, options: str = '') -> None:
     """Writes figures beside those that the other half of this benchmark has stored."""
+    command = (
+        f"make bench-redkitchen BENCH_ARGS='{options}'" if options else 'make bench-redkitchen'
+    )
     together = results.stored(name) | results.rounded(figures)
-    print(results.write(name, together, 'make bench-redkitchen', *shown(together)))
+    print(results.write(name, together, command, *shown(together)))
 
 
 def add_regressors(
-    runs: list[Path], folder: Path, name: str, poses: Path | None, quick: bool
+    runs: list[Path],
+    folder: Path,
+    name: str,
+    poses: Path | None,
+    quick: bool,
+    options: str = '',
 ) -> int:
     """Judges trained networks, and adds their rows to the figures of this benchmark."""
     if not quick and not results.stored(name):
@@ -208,7 +216,7 @@ def add_regressors(
     if not quick:
         words = ' '.join(f'out/train/{run.resolve().name}' for run in runs)
         command = f'python -m tests.benchmarks.redkitchen --regressors {words}'
-        store(name, {**rows, 'regressors_by': command})
+        store(name, {**rows, 'regressors_by': command}, options)
     return 0
 
 
@@ -233,9 +241,17 @@ def main() -> int:
         return 1
     asked = (args.features, args.matcher, args.solver, args.poses and args.poses.stem)
     usual = ('sift', 'auto', 'opencv', None)
-    name = '-'.join(['redkitchen', *(a for a, b in zip(asked, usual, strict=True) if a != b)])
+    differs = {
+        option: a
+        for option, a, b in zip(
+            ('features', 'matcher', 'solver', 'poses'), asked, usual, strict=True
+        )
+        if a != b
+    }
+    name = '-'.join(['redkitchen', *differs.values()])
+    options = ' '.join(f'--{option} {value}' for option, value in differs.items())
     if args.regressors:
-        return add_regressors(args.regressors, folder, name, args.poses, args.quick)
+        return add_regressors(args.regressors, folder, name, args.poses, args.quick, options)
     frames = read(folder)
     if args.poses:
         frames = with_poses(frames, args.poses)
@@ -279,7 +295,7 @@ def main() -> int:
         }
         write_pose_list(args.estimates, found)
     if not args.quick:
-        store(name, figures)
+        store(name, figures, options)
     return 0
 
 
