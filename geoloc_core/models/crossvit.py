@@ -28,19 +28,19 @@ _INIT_STD = 0.02
 class PatchTokens(nn.Module):
     """A picture in patches, and a class token before them."""
 
-    resize: Tensor
+    resize: Tensor | None
 
     def __init__(self, branch: BranchSettings, picture_px: int) -> None:
         """Takes the sizes of its branch, and the side of the pictures that it is given."""
         super().__init__()
-        self.resizes = branch.image_px != picture_px
+        resize = None if branch.image_px == picture_px else bicubic(picture_px, branch.image_px)
+        self.register_buffer('resize', resize, persistent=False)
         self.proj = nn.Conv2d(3, branch.width, branch.patch_px, branch.patch_px)
         self.class_token = nn.Parameter(torch.zeros(1, 1, branch.width))
-        self.register_buffer('resize', bicubic(picture_px, branch.image_px), persistent=False)
 
     def forward(self, view: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + patches, width), patches row by row from the top left."""
-        if self.resizes:
+        if self.resize is not None:
             view = self.resize @ view @ self.resize.T
         patches = self.proj(view).flatten(2).transpose(1, 2)
         return torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], dim=1)
@@ -49,8 +49,8 @@ class PatchTokens(nn.Module):
 def bicubic(old: int, new: int) -> Tensor:
     """(new, old) weights of torch's bicubic resampling along one side of a picture.
 
-    As a product with these, resampling costs a runtime next to nothing; onnxruntime's own took
-    longer than all that follows it.
+    As a product with these, every runtime does it with its quickest operation; its own cubic
+    resampling may be its slowest.
     """
     # A picture that is the same in all rows stays so: the resampled unit vectors are the weights.
     rows = torch.eye(old)[None, :, None, :].expand(-1, -1, 4, -1)

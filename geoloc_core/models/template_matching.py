@@ -103,7 +103,7 @@ def _grouped(patch: Tensor, kernel: Tensor) -> Tensor:
     batch, channels, height, width = patch.shape
     size = (height - kernel.shape[-2] + 1, width - kernel.shape[-1] + 1)
     # ONNX has no grouping by a batch of unknown size; and a convolution with a large kernel and
-    # one answer is the slowest that runtimes have.
+    # one answer is one that runtimes are slow at.
     if not isinstance(batch, int) or cheaper((kernel.shape[-2], kernel.shape[-1]), size) == 'dft':
         return correlate_by_tables(kernel[:, None], patch, size)[:, 0]
     joined = patch.reshape(1, batch * channels, height, width)
