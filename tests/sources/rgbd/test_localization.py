@@ -211,6 +211,22 @@ def test_a_prior_says_in_which_of_the_two(room, shift):
     assert off(measured, T)[0] < 0.01
 
 
+def test_tracking_compares_depth_with_fewer_keyframes(monkeypatch, place, room):
+    localizer = localizer_of(place, PlaceLocalizerConfig(track_surfaces=2, surfaces=7))
+    overlaps, asked = localizer._estimate._overlaps, []
+    real = overlaps.seeing
+    monkeypatch.setattr(
+        overlaps, 'seeing', lambda T, points, k: asked.append(k) or real(T, points, k)
+    )
+    near = TRUTH @ se3.inverse(T_BASE_CAMERA)
+    prior = PosePrior(0, near, np.diag([0.05] * 3 + [0.03] * 3) ** 2)
+    assert 'tracked' in words(look(localizer, room, TRUTH, prior=prior))
+    assert asked.count(2) == 2 and 7 not in asked
+    asked.clear()
+    assert 'found' in words(look(localizer, room, TRUTH))
+    assert asked.count(7) == 2 and 2 not in asked
+
+
 def test_a_narrow_prior_is_tracked_and_a_wrong_one_is_found_out(place, room):
     localizer = localizer_of(place)
     cov = np.diag([0.05, 0.05, 0.05, 0.03, 0.03, 0.03]) ** 2
