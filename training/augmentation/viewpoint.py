@@ -6,6 +6,7 @@ one line. Where there is depth, every picture can be seen from its neighbourhood
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -87,17 +88,49 @@ def seen_from(view: GroundView, T_camera_moved: Array, noise: int = 0) -> tuple[
     Returns:
         The new view, its mount unchanged; and which part of it, 0..1, the real one showed.
     """
+    seen = warp(view, T_camera_moved)
+    image = seen.image.copy()
+    generator = np.random.default_rng(noise)
+    image[seen.hidden] = generator.integers(0, 256, (int(seen.hidden.sum()), 3), dtype=np.uint8)
+    new = replace(view, image=image, depth=None if view.depth is None else seen.depth)
+    return new, float(seen.shown.mean())
+
+
+@dataclass(frozen=True)
+class Warp:
+    """What one picture shows of what another pose would see.
+
+    Attributes:
+        image: (H, W, 3) uint8, black outside of the real picture.
+        depth: (H, W) float32 m from the new pose, NaN where unknown.
+        shown: (H, W) bool, where the colour is true, as far as the real picture can tell.
+        hidden: (H, W) bool, what something hid from the real camera.
+    """
+
+    image: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    shown: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
+
+
+def warp(view: GroundView, T_camera_moved: Array) -> Warp:
+    """Carries a picture through its depth to another pose of the same camera.
+
+    Args:
+        view: Of any camera but a panorama.
+        T_camera_moved: (4, 4) optical frame of the moved camera -> of the real one.
+    """
     camera = view.camera
     depth = np.full(view.image.shape[:2], np.nan, np.float32) if view.depth is None else view.depth
     moved = register_depth(depth, camera, camera, se3.inverse(T_camera_moved))
     moved = _closed(moved)
-    points = _rays(camera) * moved[..., None]
     far = ~np.isfinite(moved)
+    rays = _rays(camera)
     # A direction in place of a point: its own picture is what it would be from far away.
-    points[far] = _rays(camera)[far]
+    points = rays * np.where(far, np.float32(1.0), moved)[..., None]
+    T = T_camera_moved.astype(np.float32)
     in_camera = (
-        points @ T_camera_moved[:3, :3].T
-        + np.where(far, 0.0, 1.0)[..., None] * (T_camera_moved[:3, 3])
+        points @ T[:3, :3].T + np.where(far, np.float32(0), np.float32(1))[..., None] * (T[:3, 3])
     )
     u, v, valid = camera.project_xyz(in_camera[..., 0], in_camera[..., 1], in_camera[..., 2])
     inside = valid & (u > -0.5) & (u < camera.width - 0.5) & (v > -0.5) & (v < camera.height - 0.5)
@@ -111,11 +144,10 @@ def seen_from(view: GroundView, T_camera_moved: Array, noise: int = 0) -> tuple[
     image = cv2.remap(view.image, u.clip(-10, camera.width - 1), v.clip(-10, camera.height - 1),
                       cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
     image[~inside] = 0
-    generator = np.random.default_rng(noise)
-    image[hidden] = generator.integers(0, 256, (int(hidden.sum()), 3), dtype=np.uint8)
-    moved = np.where(inside & ~hidden, moved, np.float32(np.nan)).astype(np.float32)
-    new = replace(view, image=image, depth=None if view.depth is None else moved)
-    return new, float((inside & ~hidden).mean())
+    shown = inside & ~hidden
+    return Warp(
+        image, np.where(shown, moved, np.float32(np.nan)).astype(np.float32), shown, hidden
+    )
 
 
 def _at(sample: Sample, view: GroundView, T_camera_moved: Array) -> Sample:
@@ -127,11 +159,14 @@ def _at(sample: Sample, view: GroundView, T_camera_moved: Array) -> Sample:
     return replace(sample, view=view, T_map_base=T_map_base)
 
 
-def _rays(camera: AbstractCamera) -> Array:
+@lru_cache(maxsize=16)
+def _rays(camera: AbstractCamera) -> NDArray[np.float32]:
     """(H, W, 3) of z = 1."""
     rays = camera.rays()
     with np.errstate(invalid='ignore', divide='ignore'):
-        return np.where(rays[..., 2:] > 0, rays / rays[..., 2:], np.nan)
+        result = np.where(rays[..., 2:] > 0, rays / rays[..., 2:], np.nan).astype(np.float32)
+    result.flags.writeable = False
+    return result
 
 
 def _closed(depth: NDArray[np.float32]) -> NDArray[np.float32]:

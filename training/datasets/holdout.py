@@ -9,7 +9,7 @@ from geoloc_core.errors import DataError
 
 SPLITS = ('train', 'validation', 'test', 'all')
 # Share of a recording left out between training and what follows it.
-_GUARD = 0.01
+GUARD = 0.01
 
 
 def check_shares(**shares: float) -> None:
@@ -23,25 +23,29 @@ def check_shares(**shares: float) -> None:
             raise DataError(f'{name} = {share}: expected a share of the frames, 0 to 0.9')
 
 
-def stretch(count: int, split: str, validation: float, test: float = 0.0) -> range:
+def stretch(
+    count: int, split: str, validation: float, test: float = 0.0, guard: float = GUARD
+) -> range:
     """The frames of one part of a recording, in order of time: train, validation, test.
 
     Args:
         count: Frames of the recording.
         split: 'train', 'validation', 'test' or 'all'.
-        validation: Share of the frames before the test that is kept for choosing a model. A
-            hundredth of those frames, between training and what follows it, belongs to neither.
+        validation: Share of the frames before the test that is kept for choosing a model.
         test: Share of all frames, the last ones.
+        guard: Share of the frames before the test that lies between training and what follows it
+            and belongs to neither. Where a camera moves slowly, or the test looks where nothing
+            was mapped, a small one leaves a validation that is easier than the test.
 
     Returns:
         Their numbers, 0 .. count - 1; possibly none.
     """
     first_test = count - round(count * test)
     first_validation = first_test - round(first_test * validation)
-    guard = round(first_test * _GUARD) if first_validation < count else 0
+    left_out = round(first_test * guard) if first_validation < count else 0
     return {
         'all': range(count),
-        'train': range(max(0, first_validation - guard)),
+        'train': range(max(0, first_validation - left_out)),
         'validation': range(first_validation, first_test),
         'test': range(first_test, count),
     }[split]

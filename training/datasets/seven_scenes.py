@@ -24,7 +24,7 @@ from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
 from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
-from training.datasets.holdout import check_shares, stretch
+from training.datasets.holdout import check_shares, GUARD, stretch
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 from training.datasets.seven_scenes_files import (
@@ -67,6 +67,7 @@ class SevenScenes(AbstractDataset):
         registered: bool = True,
         validation: float = 0.1,
         test: float = 0.25,
+        guard: float = GUARD,
         calibration: str = 'liris',
         poses: Path | str | None = None,
     ) -> None:
@@ -82,6 +83,7 @@ class SevenScenes(AbstractDataset):
             validation: Share of each training sequence, its end, kept for choosing a model;
                 0 leaves the publisher's whole training split.
             test: For a folder of frames without lists: share of its frames, the last ones.
+            guard: Share of each training sequence between training and what follows it, left out.
             calibration: How colour and depth relate when `registered`: 'liris', as the field's
                 methods take it, or 'redkitchen', fitted to that scene's pictures.
             poses: Instead of the frames' own poses those of a list (`formats.pose_list`) of the
@@ -93,7 +95,8 @@ class SevenScenes(AbstractDataset):
                 `poses` with `registered` false.
         """
         super().__init__(root, split, seed=seed)
-        check_shares(validation=validation, test=test)
+        check_shares(validation=validation, test=test, guard=guard)
+        self._guard = guard
         self.registered = registered
         if calibration not in CALIBRATIONS:
             raise DataError(f'calibration {calibration!r}: choose one of {tuple(CALIBRATIONS)}')
@@ -189,7 +192,9 @@ class SevenScenes(AbstractDataset):
         split = self.split
         if split == 'test' and test == 0.0:
             split = 'all'
-        self._frames += [frames[i] for i in stretch(len(frames), split, validation, test)]
+        self._frames += [
+            frames[i] for i in stretch(len(frames), split, validation, test, self._guard)
+        ]
 
     @classmethod
     def recognises(cls, root: Path) -> bool:

@@ -25,6 +25,7 @@ from training.loading import (
 from training.loop.companions import Companions
 from training.loop.reading import plain
 from training.loop.settings import Data, Split
+from training.novel_views import WithNovelViews
 from training.reduction import Reduction
 
 # Keeps these draws apart from those of readers and augmentation.
@@ -124,6 +125,10 @@ def open_split(data: Data, name: str, root: Path | None = None) -> tuple[Abstrac
             f'data.{name}: the split {split.split!r} of {folder} has no samples; '
             f'`geoloc data check {folder}` shows what is there'
         )
+    if split.novel_views is not None:
+        sizes = split.reduce or data.reduce
+        reduce = None if sizes is None else Reduction(sizes.view_size, sizes.patch_size)
+        dataset = WithNovelViews(dataset, split.novel_views, reduce)
     return dataset, split
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.loop.reading import build, OutOfRange, override, read_yaml
+from training.novel_views import NovelViews
 
 METRICS = (
     'position_mean_m',
@@ -59,6 +60,7 @@ class Split:
         reduce: Other sizes.
         augment: Other steps.
         limit: Take so many samples, evenly spread over the split; None for all.
+        novel_views: Add views of the place from elsewhere, made of the split's RGB-D frames.
     """
 
     split: str
@@ -68,6 +70,7 @@ class Split:
     reduce: Sizes | None = None
     augment: tuple[dict[str, Any], ...] | None = None
     limit: int | None = None
+    novel_views: NovelViews | None = None
 
     def __post_init__(self) -> None:
         """Checks the range."""
