@@ -18,6 +18,7 @@ from torch import Tensor
 
 from geoloc_core.models.base import CrossViewModel, Outputs
 from geoloc_core.models.belief import negative_log_likelihood
+from geoloc_core.models.network import Network
 from training.calibration_fit import Fit, fit_scalars
 from training.objectives.base import run_model
 
@@ -25,8 +26,13 @@ TEXT = """Fits the calibration of trained WEIGHTS (temperatures, widths) on the 
 their run's settings, so that covariances and likelihoods can be believed. Training ends with this;
 the command does it again, on other data or on weights that were trained on other data.
 
+A network that learned from every frame of a place has none left to be calibrated on. --like takes
+the calibration of its twin instead: the same recipe, trained with frames kept back.
+
 examples:
   python -m training.calibrate out/train/ccvpe/model.safetensors
+  python -m training.calibrate out/train/all_frames/model.safetensors \\
+      --like out/train/frames_kept_back/model.safetensors
   python -m training.calibrate model.safetensors --config config/train/ccvpe.yaml --data DIR \\
       --set data.options.protocol='same-area aligned' --out aligned.safetensors"""
 
@@ -151,6 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('--data', type=Path, metavar='DIR', help="the data set's folder")
     parser.add_argument('--out', type=Path, metavar='FILE', help='else WEIGHTS is replaced')
+    parser.add_argument(
+        '--like', type=Path, metavar='WEIGHTS', help='calibrated ones of a twin, to take it from'
+    )
     parser.add_argument('--samples', type=int, default=512, metavar='N', help='at most (512)')
     parser.add_argument(
         '--set', action='append', default=[], metavar='KEY=VALUE', dest='settings',
@@ -160,11 +169,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from geoloc_core.errors import GeolocError
 
     try:
-        print(_calibrated(args).text)
+        print(_calibrated(args).text if args.like is None else _taken(args))
     except (GeolocError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
+
+
+def take_calibration(model: Network, twin: Network) -> dict[str, tuple[Any, Any]]:
+    """Gives a network the calibration of another one of the same settings.
+
+    Args:
+        model: Changed in place, its weights left as they are.
+        twin: Calibrated.
+
+    Returns:
+        Name -> (before, after) of each scalar.
+
+    Raises:
+        ConfigError: They are not of one recipe, so the doubt of one says nothing about the other.
+    """
+    from geoloc_core.errors import ConfigError
+
+    if type(model) is not type(twin) or model.settings != twin.settings:
+        raise ConfigError(
+            f'--like: {twin.NAME} with {twin.settings} is no twin of {model.NAME} with '
+            f'{model.settings}: train both with the same system and settings'
+        )
+    changes = {}
+    with torch.no_grad():
+        for name, scalar in model.calibration.items():
+            before = scalar.tolist()
+            scalar.copy_(twin.calibration[name])
+            changes[name] = (before, scalar.tolist())
+    return changes
+
+
+def _taken(args: argparse.Namespace) -> str:
+    """Takes a twin's calibration; what it did, in a line."""
+    from geoloc_core.models.weights import load_weights, read_header, save_weights
+
+    model, twin = load_weights(args.weights), load_weights(args.like)
+    changes = take_calibration(model, twin)
+    save_weights(args.out or args.weights, model, read_header(args.weights).facts)
+    words = ', '.join(f'{name} {old} -> {new}' for name, (old, new) in changes.items())
+    return f'calibration of {args.like} taken: {words or "there is none"}'
 
 
 def _calibrated(args: argparse.Namespace) -> Fit:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from geoloc_core.errors import ConfigError
 from geoloc_core.models.base import CrossViewModel
 from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.models.weights import load_weights
 from tests.training.loop import tiny
-from training.calibrate import fit_calibration, main
+from training.calibrate import fit_calibration, main, take_calibration
 from training.loading import Batch
 from training.train import main as train
 
@@ -114,3 +115,30 @@ def test_the_command_calibrates_a_run_again(tmp_path, capsys):
     assert fitted == pytest.approx(trained, abs=1e-5) and fitted != 0.0
     assert main([str(best), '--set', 'system.name=hc_net']) == 1
     assert "expected 'hc_net'" in capsys.readouterr().err
+
+
+def test_a_network_without_frames_to_spare_takes_its_twins_calibration(tmp_path, capsys):
+    tiny.install()
+    config = tiny.write_config(tmp_path)
+    run, whole = tmp_path / 'run', tmp_path / 'all'
+    assert train([str(config), '--out', str(run), '--set', 'epochs=1']) == 0
+    own = ['--set', 'epochs=1', '--set', 'data.validation=null', '--set', 'seed=3']
+    assert train([str(config), '--out', str(whole), *own]) == 0
+    before = load_weights(whole / 'model.safetensors')
+    assert before.calibration['log_temperature'].item() == 0.0
+    capsys.readouterr()
+    like = ['--like', str(run / 'model.safetensors')]
+    assert main([str(whole / 'model.safetensors'), *like]) == 0
+    assert 'log_temperature 0.0 -> ' in capsys.readouterr().out
+    after, twin = (load_weights(f / 'model.safetensors') for f in (whole, run))
+    assert after.calibration['log_temperature'] == twin.calibration['log_temperature'] != 0.0
+    for name, tensor in before.state_dict().items():
+        if not name.startswith('calibration'):
+            assert torch.equal(after.state_dict()[name], tensor), name
+
+
+def test_another_network_is_no_twin():
+    twin = Bell()
+    twin.settings = None
+    with pytest.raises(ConfigError, match='no twin'):
+        take_calibration(Bell(), twin)
