@@ -21,9 +21,9 @@ from geoloc_core.input_spec import RasterSpec
 from geoloc_core.models.base import normalise
 from geoloc_core.models.descriptor import DescriptorModel, SamePlace
 from training.datasets.observations import (
-    OBSERVED_GRID,
-    observed_points,
+    padded_points,
     patch_geometry,
+    points_seen,
     world_of,
 )
 from training.datasets.overlaps import overlaps_of
@@ -79,13 +79,10 @@ class DescriptorPreparation:
         if T is None:
             raise DataError(f'{sample.key} has no pose: its place cannot be learned from')
         image = whole_picture(sample.view.image, self.view)
-        points = observed_points(sample.view, T)
-        observed = np.full((OBSERVED_GRID[0] * OBSERVED_GRID[1], 3), np.nan, np.float32)
-        observed[: len(points)] = points
         name = world_of(sample).encode()[-_NAME_BYTES:]
         arrays = {
             'view': np.ascontiguousarray(image.transpose(2, 0, 1)),
-            'observed': observed,
+            'observed': padded_points(points_seen(sample)),
             'world': np.frombuffer(name.ljust(_NAME_BYTES, b'\0'), np.uint8).copy(),
         }
         if self.extras:

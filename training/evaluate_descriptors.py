@@ -189,20 +189,16 @@ def _with_features(dataset: 'AbstractDataset', indices: Iterable[int], features:
 def _described(parts: list[Any], vlad: Any, rule: 'SamePlace') -> 'Described':
     import numpy as np
 
-    from training.datasets.observations import OBSERVED_GRID, observed_points, world_of
+    from training.datasets.observations import padded_points, points_seen, world_of
     from training.description import Described
 
-    observed = np.full((len(parts), OBSERVED_GRID[0] * OBSERVED_GRID[1], 3), np.nan, np.float32)
-    for i, (sample, _) in enumerate(parts):
-        points = observed_points(sample.view, sample.T_map_camera)
-        observed[i, : len(points)] = points
     return Described.joined(
         [
             Described(
                 tuple(sample.key for sample, _ in parts),
                 tuple(world_of(sample) for sample, _ in parts),
                 np.stack([vlad.describe(None, local) for _, local in parts]),
-                observed,
+                np.stack([padded_points(points_seen(sample)) for sample, _ in parts]),
                 rule,
             )
         ]

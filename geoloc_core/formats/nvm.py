@@ -7,6 +7,7 @@ in the world, not the translation that goes with that quaternion. `radial` belon
 undistorts; take intrinsics from elsewhere.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from geoloc_core.errors import DataError, InputError
 from geoloc_core.geometry import se3
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
 
 _HEADER = 'NVM_V3'
 _MAX_OFF_UNIT = 0.01
@@ -85,9 +87,50 @@ def iter_points(path: Path) -> Iterator[NvmPoint]:
                 cameras = values[7 : 7 + 4 * seen : 4].astype(np.int64)
             except (ValueError, IndexError) as error:
                 raise DataError(f'{path}:{number} is no point: the file is cut off') from error
-            if len(cameras) != seen:
-                raise DataError(f'{path}:{number}: {len(cameras)} of {seen} measurements')
+            # Each is a camera, a feature and where it is; a number cut short is another number.
+            whole = (len(values) - 7) // 4
+            if whole < seen:
+                raise DataError(f'{path}:{number}: {whole} of {seen} measurements')
             yield NvmPoint(values[:3], values[3:6].astype(np.uint8), cameras)
+
+
+def read_observations(path: Path) -> dict[str, Floats]:
+    """What each camera sees of the model: its points, found again in other pictures.
+
+    Args:
+        path: `.nvm` file.
+
+    Returns:
+        Name -> (K, 3) world, in the order of the file's points, each at most once, for every
+        camera, also one that sees none. A point has the same bits wherever it is seen, which
+        tells it from all others.
+
+    Raises:
+        DataError: Missing, another format, cut off or damaged; or it has cameras without points.
+    """
+    names = list(read_cameras(path))
+    places, cameras, numbers = array('f'), array('i'), array('i')
+    for number, point in enumerate(iter_points(path)):
+        seen = sorted(set(point.cameras.tolist()))
+        strange = seen and not (seen[0] >= 0 and seen[-1] < len(names))
+        if strange or not np.isfinite(point.xyz).all():
+            raise DataError(
+                f'{path}: point {number} at {point.xyz.tolist()} is seen by cameras {seen}: '
+                f'expected three numbers, and cameras 0 to {len(names) - 1}: fetch it again'
+            )
+        places.extend(point.xyz.tolist())
+        cameras.extend(seen)
+        numbers.extend([number] * len(seen))
+    if not cameras:
+        raise DataError(
+            f'{path} has {len(names)} cameras and no point that they see: expected the whole '
+            'reconstruction, not its cameras alone'
+        )
+    xyz = np.array(places, np.float32).reshape(-1, 3)
+    by_camera = np.argsort(cameras, kind='stable')
+    ends = np.cumsum(np.bincount(np.asarray(cameras), minlength=len(names)))
+    of_camera = np.split(np.asarray(numbers)[by_camera], ends[:-1])
+    return {name: xyz[points] for name, points in zip(names, of_camera, strict=True)}
 
 
 def camera_lines(poses: Mapping[str, Array], focals: Mapping[str, float]) -> Iterable[str]:

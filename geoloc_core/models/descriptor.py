@@ -23,8 +23,10 @@ class SamePlace:
     intersection over union of the upright boxes around what each sees.
 
     Attributes:
-        cell: Side of the cubes of space that stand for points, in units of the map.
-        shared: Cubes that both must see.
+        cell: Side of the cubes of space that stand for points, in units of the map; 0 for the
+            points themselves, which pictures share where a reconstruction found them in both, as
+            published. Depth never measures the same point twice: it takes cubes.
+        shared: Cubes, or points, that both must see.
         box: 'percentile' (between two percentiles of each coordinate) or 'deviation' (published:
             without points further than three standard deviations on an axis).
         percent: Left out at either end of a coordinate, of 'percentile'.
@@ -46,7 +48,7 @@ class SamePlace:
         if self.box not in BOXES:
             raise ConfigError(f'same_place.box is {self.box!r}, expected one of {BOXES}')
         good = {
-            'cell': self.cell > 0,
+            'cell': self.cell >= 0,
             'shared': self.shared >= 1,
             'percent': 0 <= self.percent < 50,
             'least_side': self.least_side >= 0,
@@ -54,7 +56,7 @@ class SamePlace:
         for name, value in good.items():
             if not value:
                 raise ConfigError(
-                    f'same_place.{name} is {getattr(self, name)}: expected a cell above 0, one '
+                    f'same_place.{name} is {getattr(self, name)}: expected a cell of 0 or more, one '
                     'shared cell or more, 0 to 50 percent, a side of 0 or more'
                 )
 

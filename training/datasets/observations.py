@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a posed picture with depth sees of its place: points of space, a few hundred of them."""
+"""What a posed picture sees of its place: points that depth measured, or a reconstruction found.
+
+The multi-modal CrossViT (Multimedia Tools and Applications 2024) takes the points that structure
+from motion found in each picture; so does this where a reader gives them (`Sample.observed`).
+Elsewhere depth gives some hundreds of points.
+"""
 
 from typing import NamedTuple
 
@@ -90,6 +95,30 @@ def observed_points(view: GroundView, T_map_camera: NDArray) -> Floats:
     # The middles of cells are the pixels of the same picture made that small.
     points: Floats = points_of(depth, view.camera.resized(columns, rows), T_map_camera)
     return points
+
+
+def points_seen(sample: Sample) -> Floats:
+    """(K, 3) points that a sample's picture sees, in its map frame.
+
+    Those of a reconstruction where its reader gives them, NaN after the last; else those of its
+    depth; none where there is neither, or no pose.
+    """
+    T = sample.T_map_camera
+    if T is None:
+        return np.zeros((0, 3), np.float32)
+    return observed_points(sample.view, T) if sample.observed is None else sample.observed
+
+
+def padded_points(points: Floats) -> Floats:
+    """(K, 3) points with rows of NaN after them: arrays of one shape for all samples of a reader.
+
+    Args:
+        points: Of `points_seen`.
+    """
+    least = OBSERVED_GRID[0] * OBSERVED_GRID[1]
+    made = np.full((max(len(points), least), 3), np.nan, np.float32)
+    made[: len(points)] = points
+    return made
 
 
 def patch_geometry(view: GroundView, T_map_camera: NDArray, side: int) -> PatchGeometry:

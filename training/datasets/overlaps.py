@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which pictures of a posed RGB-D sequence show the same place, and how much of it.
+"""Which posed pictures show the same place, and how much of it.
 
 Reference: "Multi-modal CrossViT using 3D spatial information for visual localization" (Multimedia
 Tools and Applications 2024). There, points are those of a reconstruction, and two pictures share
-one if it was found in both. Here depth gives the points, and cubes of space stand for them: two
-pictures share a cube if both measured something in it, so what hides a wall hides it here too.
+one if it was found in both: so here with `SamePlace.cell` 0. Where depth gives the points, cubes
+of space stand for them: two pictures share a cube if both measured something in it, so what hides
+a wall hides it here too.
+
+As published: pictures of a place share 8 points or more, those of other places none; the upright
+boxes lie around points within three standard deviations on each axis (`box: deviation`,
+`least_side: 0`); overlaps of all pairs of a place are stretched to 0..1 (`Overlaps.normalised`).
+Not as published: a box takes four points (three, theirs).
 """
 
 from collections.abc import Sequence
@@ -33,7 +39,7 @@ class Overlaps:
     """Of N pictures, each with each.
 
     Attributes:
-        shared: (N, N) sparse int32, cubes that both see.
+        shared: (N, N) sparse int32, cubes (or points) that both see.
         iou: (N, N) sparse float32 in 0..1, of pairs that share enough; 1 of a picture with itself.
         seeing: (N,) bool, whether it is known what a picture sees.
     """
@@ -109,7 +115,7 @@ def overlaps_of(points: Sequence[Floats], worlds: Sequence[str], rule: SamePlace
 
     Args:
         points: (K, 3) of each picture, in the frame of its world; rows that are not finite are
-            passed over.
+            passed over. With cubes of side 0, two are one point if all their bits are the same.
         worlds: Name of the frame of each; pictures of different frames never overlap.
         rule: What counts as the same place.
 
@@ -189,30 +195,48 @@ def box_iou(first: Array, second: Array) -> Array:
 
 
 def _incidence(points: Sequence[Array], worlds: Sequence[str], cell: float) -> sparse.csr_matrix:
-    """(N, cubes) sparse int32: 1 where a picture sees a cube."""
+    """(N, cubes) sparse int32: 1 where a picture sees a cube, or a point for a cell of 0."""
+    if not points:
+        return sparse.csr_matrix((0, 0), dtype=np.int32)
     numbers = {world: i for i, world in enumerate(dict.fromkeys(worlds))}
+    keys = [np.unique(key) for key in (_cubes if cell else _points)(points, cell)]
+    lengths = [len(key) for key in keys]
+    rows = np.repeat(np.arange(len(points)), lengths)
+    frames = np.repeat([numbers[world] for world in worlds], lengths)
+    column = _numbered(frames, np.concatenate(keys))
+    ones = np.ones(len(rows), np.int32)
+    columns = int(column.max(initial=-1)) + 1
+    return sparse.csr_matrix((ones, (rows, column)), shape=(len(points), columns))
+
+
+def _cubes(points: Sequence[Array], cell: float) -> list[NDArray[np.int64]]:
+    """Of each picture, the number of the cube around each point."""
     half = 1 << (_BITS - 1)
-    rows, keys, frames = [], [], []
-    for row, (p, world) in enumerate(zip(points, worlds, strict=True)):
+    keys = []
+    for row, p in enumerate(points):
         at = np.floor(p / cell).astype(np.int64)
         if len(at) and np.abs(at).max() >= half:
             raise DataError(
                 f'picture {row} sees a point {np.abs(p).max():.3g} from the origin, too far for '
                 f'cells of {cell:g}: is the depth or the pose in another unit?'
             )
-        key = ((at[:, 0] + half) << (2 * _BITS)) | ((at[:, 1] + half) << _BITS) | (at[:, 2] + half)
-        unique = np.unique(key)
-        keys.append(unique)
-        rows.append(np.full(len(unique), row))
-        frames.append(np.full(len(unique), numbers[world]))
-    if not keys:
-        return sparse.csr_matrix((0, 0), dtype=np.int32)
-    pairs = np.stack([np.concatenate(frames), np.concatenate(keys)], axis=1)
-    found, column = np.unique(pairs, axis=0, return_inverse=True)
-    ones = np.ones(len(pairs), np.int32)
-    return sparse.csr_matrix(
-        (ones, (np.concatenate(rows), column.reshape(-1))), shape=(len(points), len(found))
-    )
+        at += half
+        keys.append((at[:, 0] << (2 * _BITS)) | (at[:, 1] << _BITS) | at[:, 2])
+    return keys
+
+
+def _points(points: Sequence[Array], _: float) -> list[NDArray[np.int64]]:
+    """Of each picture, a number of each point; the same one for points that are bit for bit so."""
+    x, y, z = np.concatenate(points).T
+    number = _numbered(_numbered(x, y), z)
+    return np.split(number, np.cumsum([len(p) for p in points])[:-1])
+
+
+def _numbered(first: NDArray, second: NDArray) -> NDArray[np.int64]:
+    """(M,) numbers from 0 of pairs of values, the same one for equal pairs."""
+    (_, i), (_, j) = (np.unique(values, return_inverse=True) for values in (first, second))
+    _, number = np.unique(i * (j.max(initial=0) + 1) + j, return_inverse=True)
+    return number.reshape(-1).astype(np.int64)
 
 
 def _columns(matrix: sparse.csr_matrix, row: int) -> NDArray[np.int64]:

@@ -44,6 +44,10 @@ class Sample:
         other_patches: Further patches that show the place off-centre (VIGOR's semi-positives).
         patch_classes: (H, W) uint8 semantic mask of `patch`, publisher's numbers, or None.
         view_classes: (H, W) uint8 semantic labels of the picture, or None.
+        observed: (K, 3) float32 points of a reconstruction that were found in the picture as
+            published, in the map frame; NaN after the last, K the same for all samples of a
+            reader. The same point has the same bits in each picture. None where the reader gives
+            none.
     """
 
     key: str
@@ -58,6 +62,7 @@ class Sample:
     other_patches: tuple[AerialPatch, ...] = ()
     patch_classes: NDArray[np.uint8] | None = None
     view_classes: NDArray[np.uint8] | None = None
+    observed: NDArray[np.float32] | None = None
 
     @property
     def T_map_camera(self) -> Array | None:

@@ -55,6 +55,7 @@ def save_sample(path: Path, sample: Sample) -> None:
         'depth': sample.view.depth,
         'patch_classes': sample.patch_classes,
         'view_classes': sample.view_classes,
+        'observed': sample.observed,
     }
     arrays |= {name: array for name, array in optional.items() if array is not None}
     patches = [p for p in (sample.patch,) if p is not None] + list(sample.other_patches)
@@ -133,4 +134,5 @@ def _sample(facts: dict[str, Any], arrays: Arrays) -> Sample:
         other_patches=tuple(patches[1:] if facts['has_patch'] else patches),
         patch_classes=arrays.get('patch_classes'),
         view_classes=arrays.get('view_classes'),
+        observed=arrays.get('observed'),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from geoloc_core.errors import ConfigError, DataError
 from geoloc_core.models.descriptor import DescriptorModel, SamePlace
 from training.datasets.base import AbstractDataset, UnreadableError
-from training.datasets.observations import observed_points, world_of
+from training.datasets.observations import points_seen, world_of
 from training.datasets.overlaps import Overlaps, overlaps_of
 from training.loop.companions import Companions
 from training.objectives.base import Objective
@@ -48,12 +48,12 @@ def overlaps_in(dataset: AbstractDataset, indices: np.ndarray, rule: SamePlace) 
     """Overlaps of samples of a data set; opens each of them once.
 
     Args:
-        dataset: With poses and depth.
+        dataset: With poses, and depth or points of a reconstruction.
         indices: (N,) of its samples.
         rule: What counts as the same place.
 
     Raises:
-        DataError: No sample has both, or none overlaps with another.
+        DataError: It is not known of any sample what it sees, or none overlaps with another.
     """
     points, worlds = [], []
     for index in indices:
@@ -64,22 +64,21 @@ def overlaps_in(dataset: AbstractDataset, indices: np.ndarray, rule: SamePlace) 
             points.append(np.zeros((0, 3), np.float32))
             worlds.append('')
             continue
-        T = sample.T_map_camera
-        seen = np.zeros((0, 3), np.float32) if T is None else observed_points(sample.view, T)
-        points.append(seen)
+        points.append(points_seen(sample))
         worlds.append(world_of(sample))
-    if not any(len(p) for p in points):
+    if not any(np.isfinite(p).any() for p in points):
         raise DataError(
-            f'{dataset.NAME} {dataset.root}: no sample has both depth and a pose, so it is not '
-            'known which show the same place: take an RGB-D data set'
+            f'{dataset.NAME} {dataset.root}: no sample has both a pose and depth, or points of a '
+            'reconstruction, so it is not known which show the same place: take an RGB-D data '
+            'set, or set data.options.points: true (of the reader aachen)'
         )
     overlaps = overlaps_of(points, worlds, rule)
     pairs = overlaps.iou.nnz - len(overlaps)
     if pairs == 0:
+        what = f'cells of {rule.cell:g}' if rule.cell else 'points (cell: 0 is not for depth)'
         raise DataError(
             f'{dataset.NAME} {dataset.root}: no two of {len(overlaps)} pictures share '
-            f'{rule.shared} cells of {rule.cell:g}: set system.settings.same_place, or take more '
-            'pictures'
+            f'{rule.shared} {what}: set system.settings.same_place, or take more pictures'
         )
     log.info('%d pictures, %.1f others of its place each', len(overlaps), pairs / len(overlaps))
     return overlaps

@@ -9,7 +9,7 @@ import pytest
 
 from geoloc_core.errors import CalibrationError, DataError
 from geoloc_core.formats.colmap import camera_from_colmap, read_intrinsics, simple_radial_line
-from geoloc_core.formats.nvm import camera_lines, iter_points, read_cameras
+from geoloc_core.formats.nvm import camera_lines, iter_points, read_cameras, read_observations
 from geoloc_core.geometry import se3
 from tests.training.datasets.compass import assert_compass, write_compass
 from training.datasets.aachen import Aachen, write_submission
@@ -110,6 +110,63 @@ def test_points_stream(root):
     np.testing.assert_array_equal(first.rgb, [10, 20, 30])
     np.testing.assert_array_equal(first.cameras, [0, 2])
     np.testing.assert_array_equal(second.cameras, [1])
+
+
+def test_pictures_have_the_points_that_were_found_in_them(root):
+    found = read_observations(root / '3D-models/aachen_cvpr2018_db.nvm')
+    assert list(found) == ['./db/1.jpg', 'db/2.jpg', 'db/10.jpg']
+    first, second = [[1.5, 2.5, -3.5]], [[0.0, 0.0, 9.0]]
+    for name, wanted in zip(found, (first, second, first), strict=True):
+        np.testing.assert_array_equal(found[name], np.array(wanted, np.float32))
+    assert Aachen(root, 'train')[0].observed is None
+    by_key = {s.key: s.observed for s in Aachen(root, 'train', points=True)}
+    # The first picture of the model comes with another name than in the list.
+    np.testing.assert_array_equal(by_key['db/1.jpg'], first)
+    np.testing.assert_array_equal(by_key['db/2.jpg'], second)
+    assert Aachen(root, 'night', points=True)[0].observed is None
+
+
+def test_fewer_points_are_filled_up(root):
+    path = root / '3D-models/aachen_cvpr2018_db.nvm'
+    # The second point is seen by camera 1, twice, and by camera 0.
+    path.write_text(MODEL.replace('1 1 3 0.5 0.5', '3 1 3 0.5 0.5 0 4 1 1 1 5 2 2'))
+    by_key = {s.key: s.observed for s in Aachen(root, 'train', points=True)}
+    assert {o.shape for o in by_key.values()} == {(2, 3)}
+    np.testing.assert_array_equal(by_key['db/1.jpg'], [[1.5, 2.5, -3.5], [0, 0, 9]])
+    np.testing.assert_array_equal(by_key['db/2.jpg'], [[0, 0, 9], [np.nan] * 3])
+
+
+@pytest.mark.parametrize(
+    'old, new, message',
+    [
+        ('2 0 17 1.5 -2.5 2 4', '2 0 17 1.5 -2.5 3 4', r'point 0 .*cameras \[0, 3\]: .*0 to 2'),
+        ('2 0 17 1.5', '2 -1 17 1.5', r'cameras \[-1, 2\]'),
+        ('0 0 9 255', '0 nan 9 255', r'point 1 at \[0.0, nan, 9.0\]'),
+        ('0 0 9 255 0 1 1 1 3 0.5 0.5', '0 0 9 255 0 1 1 1 3', '0 of 1 measurements'),
+        (MODEL[MODEL.index('\n2\n') :], '\n0\n', '3 cameras and no point'),
+        (MODEL[MODEL.index('\n2\n') :], '', 'expected a count'),
+    ],
+)
+def test_models_without_good_points_are_refused_where_points_are_wanted(root, old, new, message):
+    path = root / '3D-models/aachen_cvpr2018_db.nvm'
+    assert old in MODEL
+    path.write_text(MODEL.replace(old, new, 1))
+    assert len(Aachen(root, 'train')) == 3
+    with pytest.raises(DataError, match=message):
+        Aachen(root, 'train', points=True)
+
+
+def test_validation_is_one_end_of_the_city(root):
+    assert len(Aachen(root, 'validation')) == 0
+    # Cameras stand at z = 7, 3 and 0, which is the longest way.
+    options = {'validation': 0.4, 'guard': 0.0}
+    assert list(Aachen(root, 'validation', **options).keys) == ['db/1.jpg']
+    assert list(Aachen(root, 'train', **options).keys) == ['db/10.jpg', 'db/2.jpg']
+    assert list(Aachen(root, 'train', validation=0.4, guard=0.4).keys) == ['db/10.jpg']
+    assert len(Aachen(root, 'day', **options)) == 1
+    assert Aachen(root, 'validation', **options)[0].key == 'db/1.jpg'
+    with pytest.raises(DataError, match='validation = 1'):
+        Aachen(root, 'train', validation=1.0)
 
 
 def test_models_are_written_as_they_are_read(tmp_path):

@@ -14,7 +14,9 @@ from training.datasets.observations import (
     coarse_depth,
     OBSERVED_GRID,
     observed_points,
+    padded_points,
     patch_geometry,
+    points_seen,
     world_of,
 )
 
@@ -42,6 +44,20 @@ def test_points_lie_on_the_walls_that_are_looked_at():
     # Turned by a quarter to the left it looks along +y.
     assert np.median(points[:, 1]) > 2.0
     assert len(observed_points(replace(sample.view, depth=None), T)) == 0
+
+
+def test_points_of_a_reconstruction_come_before_those_of_depth():
+    sample = Rooms('.', 'train').sample(3)
+    depth = points_seen(sample)
+    np.testing.assert_array_equal(depth, observed_points(sample.view, sample.T_map_camera))
+    found = np.array([[1.0, 2.0, 3.0], [np.nan] * 3], np.float32)
+    np.testing.assert_array_equal(points_seen(replace(sample, observed=found)), found)
+    assert len(points_seen(replace(sample, observed=found, T_map_base=None))) == 0
+    # The same shape for few points as for depth; more than depth has are all kept.
+    assert padded_points(found).shape == padded_points(depth).shape == depth.shape
+    np.testing.assert_array_equal(padded_points(found)[:2], found)
+    assert np.isnan(padded_points(found)[2:]).all()
+    assert len(padded_points(np.zeros((5000, 3), np.float32))) == 5000
 
 
 def test_rays_and_ranges_lead_to_the_walls():

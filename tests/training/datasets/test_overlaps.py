@@ -83,6 +83,49 @@ def test_three_kinds_of_pairs():
     assert decided.tolist() == [[True, True]] * 2 and iou[0, 1] == pytest.approx(2 / 6)
 
 
+def test_points_of_a_reconstruction_are_shared_by_being_the_same():
+    rng = np.random.default_rng(0)
+    world = rng.uniform(0, 1, (40, 3)).astype(np.float32)
+    rule = SamePlace(cell=0.0, shared=8, box='deviation', least_side=0.0)
+    nearly = np.nextafter(world[:20], np.float32(2.0))
+    points = [
+        world[:20],
+        np.concatenate([world[19:11:-1], world[30:], np.full((3, 3), np.nan, np.float32)]),
+        np.concatenate([world[:7], world[25:30], world[:2]]),
+        nearly,
+        world[20:30] + np.float32(5.0),
+    ]
+    overlaps = overlaps_of(points, ['city'] * 5, rule)
+    # In any order, each counted once; and nearly the same place is another point.
+    assert overlaps.shared.toarray()[0].tolist() == [20, 8, 7, 0, 0]
+    assert overlaps.positives(0).tolist() == [1]
+    iou, decided = overlaps.between(np.array([0]), np.arange(5))
+    assert decided[0].tolist() == [True, True, False, True, True]
+    low = [np.min(p[np.isfinite(p).all(axis=1)], axis=0) for p in points[:2]]
+    high = [np.max(p[np.isfinite(p).all(axis=1)], axis=0) for p in points[:2]]
+    common = np.prod(np.minimum(*high) - np.maximum(*low))
+    volumes = np.prod(high[0] - low[0]) + np.prod(high[1] - low[1])
+    assert iou[0, 1] == pytest.approx(common / (volumes - common), rel=1e-5)
+    # In two worlds the same coordinates are other points.
+    apart = overlaps_of(points, ['city', 'town', 'town', 'city', 'city'], rule)
+    assert apart.shared.toarray()[0].tolist() == [20, 0, 0, 0, 0]
+    assert apart.shared.toarray()[1].tolist() == [0, 18, 0, 0, 0]
+    assert len(overlaps_of([], [], rule)) == 0
+    assert not overlaps_of([np.zeros((0, 3), np.float32)] * 2, ['a'] * 2, rule).seeing.any()
+
+
+def test_boxes_of_points_meet_as_known():
+    """Two boxes 2 x 1 x 1 whose corners are points of the reconstruction, half of them common."""
+    x, y, z = np.meshgrid([0.0, 1.0, 2.0, 3.0], [0.0, 0.5, 1.0], [0.0, 1.0], indexing='ij')
+    grid = np.stack([x, y, z], axis=-1).reshape(4, -1, 3).astype(np.float32)
+    points = [grid[:3].reshape(-1, 3), grid[1:].reshape(-1, 3)]
+    rule = SamePlace(cell=0.0, shared=12, box='deviation', least_side=0.0)
+    overlaps = overlaps_of(points, ['city'] * 2, rule)
+    assert overlaps.shared[0, 1] == 12 and overlaps.iou[0, 1] == pytest.approx(1 / 3)
+    few = overlaps_of(points, ['city'] * 2, SamePlace(cell=0.0, shared=13, box='deviation'))
+    assert few.positives(0).tolist() == []
+
+
 def test_places_of_different_frames_never_overlap():
     points = [row_of_cubes(0, 5)] * 3
     overlaps = overlaps_of(points, ['hall', 'attic', 'hall'], RULE)
@@ -131,6 +174,8 @@ def test_another_unit_is_noticed():
         overlaps_of([row_of_cubes(0, 5) * 1e7], ['a'], RULE)
     with pytest.raises(ConfigError, match='box'):
         SamePlace(box='round')
+    with pytest.raises(ConfigError, match='cell'):
+        SamePlace(cell=-0.2)
     with pytest.raises(ConfigError, match='percent'):
         SamePlace(percent=50)
 

@@ -25,6 +25,7 @@ def assert_same(a, b):
         (a.cov, b.cov),
         (a.patch_classes, b.patch_classes),
         (a.view_classes, b.view_classes),
+        (a.observed, b.observed),
     ]
     if a.prior is not None:
         pairs += [(a.prior.T_map_base, b.prior.T_map_base), (a.prior.cov, b.prior.cov)]
@@ -55,6 +56,7 @@ def test_everything_comes_back_to_the_bit(tiny, tmp_path):
         patch=replace(sample.patch, mask=mask),
         other_patches=(sample.patch, sample.patch),
         patch_classes=np.full((20, 30), 7, np.uint8),
+        observed=np.array([[0.1, -2.0, 3.0], [np.nan] * 3], np.float32),
     )
     bare = replace(
         sample,
