@@ -208,10 +208,12 @@ def take_calibration(model: Network, twin: Network) -> dict[str, tuple[Any, Any]
 def _taken(args: argparse.Namespace) -> str:
     """Takes a twin's calibration; what it did, in a line."""
     from geoloc_core.models.weights import load_weights, read_header, save_weights
+    from training.export_samples import CALIBRATED_LIKE
 
     model, twin = load_weights(args.weights), load_weights(args.like)
     changes = take_calibration(model, twin)
-    save_weights(args.out or args.weights, model, read_header(args.weights).facts)
+    facts = {**read_header(args.weights).facts, CALIBRATED_LIKE: args.like.parent.name}
+    save_weights(args.out or args.weights, model, facts)
     words = ', '.join(f'{name} {old} -> {new}' for name, (old, new) in changes.items())
     return f'calibration of {args.like} taken: {words or "there is none"}'
 

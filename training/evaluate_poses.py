@@ -119,7 +119,8 @@ def _judged(run: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
         batches = _batches(config, model, args.data, condition)
         scores = PoseScores.joined(list(score_poses(model, batches, device, condition.present)))
         found[condition.name] = _shown(condition.name, _figures(scores))
-    known = [made.data.train]
+    # Views that were made of frames are nothing that anyone knew besides these.
+    known = [replace(made.data.train, novel_views=None)]
     if made.data.validation is not None and made.data.validation.split != args.split:
         known.append(made.data.validation)
     for name, errors in _references(config, known, model, args).items():

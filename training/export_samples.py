@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoloc_core.errors import ConfigError
 from geoloc_core.models.weights import read_header
 from training.export_subject import AbstractSubject, Arrays
 
 CONFIG = 'config.yaml'
+# Fact beside weights whose calibration is that of another run: its name.
+CALIBRATED_LIKE = 'calibrated_like'
 
 
 def noise(subject: AbstractSubject, count: int) -> Iterator[Arrays]:
@@ -39,6 +40,9 @@ def from_data(
 def from_run(subject: AbstractSubject, config: Path, part: str, count: int) -> Iterator[Arrays]:
     """Samples that a run learned from, or was judged by; as they are, without augmentation.
 
+    A run that kept nothing back is compared on what it learned: a graph must answer like its
+    network on any picture.
+
     Args:
         subject: Of any family.
         config: The run's config.yaml.
@@ -46,19 +50,16 @@ def from_run(subject: AbstractSubject, config: Path, part: str, count: int) -> I
         count: How many, evenly spread.
 
     Raises:
-        ConfigError: The run had no validation split, or its settings cannot be read.
+        ConfigError: Its settings cannot be read.
         DataError: Its data is not there any more.
     """
     from training.loop.data import validation_batches, Wanted
     from training.loop.settings import read_config
 
     data = read_config(config).data
-    split = data.train if part == 'train' else data.validation
-    if split is None:
-        raise ConfigError(
-            f'{config}: the run had no validation split to compare on: say --data DIR, or --noise'
-        )
-    shown = replace(split, limit=count, augment=split.augment if part != 'train' else None)
+    judged = None if part == 'train' else data.validation
+    steps = None if judged is None else judged.augment
+    shown = replace(judged or data.train, limit=count, augment=steps, novel_views=None)
     short = replace(data, validation=shown, workers=0)
     return _samples(subject, validation_batches(short, Wanted(subject.model), 1, root=None))
 
@@ -107,6 +108,8 @@ def told(config: Path, part: str) -> str:
 
 def _calibration(facts: Mapping[str, Any], judged: str) -> str:
     """What was noted of the fit, see `loop.run` and `python -m training.calibrate`."""
+    if CALIBRATED_LIKE in facts:
+        return f'taken from its twin {facts[CALIBRATED_LIKE]}, which kept frames back'
     before, after = (facts.get(f'nll_{when}_calibration') for when in ('before', 'after'))
     if before is not None and after is not None:
         return f'fitted on {judged or "held-out data"}: NLL {before:.4g} -> {after:.4g}'

@@ -13,6 +13,7 @@ from geoloc_core.models.belief import Belief, evenly_spaced_yaws
 from geoloc_core.models.weights import load_weights
 from tests.training.loop import tiny
 from training.calibrate import fit_calibration, main, take_calibration
+from training.export_samples import provenance
 from training.loading import Batch
 from training.train import main as train
 
@@ -135,6 +136,8 @@ def test_a_network_without_frames_to_spare_takes_its_twins_calibration(tmp_path,
     for name, tensor in before.state_dict().items():
         if not name.startswith('calibration'):
             assert torch.equal(after.state_dict()[name], tensor), name
+    _, calibration = provenance(whole / 'model.safetensors')
+    assert calibration == 'taken from its twin run, which kept frames back'
 
 
 def test_another_network_is_no_twin():

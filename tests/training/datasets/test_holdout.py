@@ -12,9 +12,7 @@ PARTS = ('train', 'validation', 'test')
 @pytest.mark.parametrize('validation', [0.0, 0.1])
 @pytest.mark.parametrize('test', [0.0, 0.25])
 def test_training_keeps_off_what_follows_it(validation, test):
-    parts = {
-        name: stretch(1000, name, validation, test) for name in PARTS
-    }
+    parts = {name: stretch(1000, name, validation, test) for name in PARTS}
     seen = [i for part in parts.values() for i in part]
     assert len(seen) == len(set(seen)) and seen == sorted(seen)
     judged = [i for name in ('validation', 'test') for i in parts[name]]

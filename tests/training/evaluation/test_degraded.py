@@ -24,7 +24,7 @@ from training.evaluation.degraded import (
     stale_depth,
     STALE_FRAMES,
 )
-from training.evaluation.pose_references import Posed, references
+from training.evaluation.pose_references import Posed, posed_frames, references
 
 
 @pytest.fixture
@@ -93,8 +93,15 @@ def test_what_takes_no_network():
     assert np.linalg.norm(error[0, :3]) == pytest.approx(0.9)
 
 
-def test_the_command_judges_every_condition(tmp_path, capsys):
+def test_the_command_judges_every_condition(tmp_path, capsys, monkeypatch):
     room.install()
+    rows_of_oracle = []
+    monkeypatch.setattr(
+        'training.evaluation.pose_references.posed_frames',
+        lambda dataset, indices, *args, **kw: (
+            rows_of_oracle.append(len(indices)) or posed_frames(dataset, indices, *args, **kw)
+        ),
+    )
     threads = torch.get_num_threads()
     run = tmp_path / 'run'
     save_weights(run / 'model.safetensors', small('atloc'))
@@ -102,7 +109,11 @@ def test_the_command_judges_every_condition(tmp_path, capsys):
         f"""
 system: {{name: atloc}}
 objective: {{name: pose_regression}}
-data: {{reader: room, root: {tmp_path}, train: {{split: train}}, workers: 0}}
+data:
+  reader: room
+  root: {tmp_path}
+  train: {{split: train, novel_views: {{count: 5}}}}
+  workers: 0
 batch_size: 4
 epochs: 1
 optimizer: {{name: adam, lr: 1.0e-3}}
@@ -122,8 +133,9 @@ devices: {{accelerator: cpu, threads: 1}}
     assert found['without colour']['answered'] == 0.0
     assert found['without colour']['translation_median_m'] is None
     assert found['without depth'] == found['whole']
-    # The frames judged are among those learned from, so the oracle is right.
-    assert found[names[-1]]['translation_median_m'] < 1e-6
+    # The frames judged are among those learned from, so the oracle is right; the views made of
+    # them are not known poses.
+    assert found[names[-1]]['translation_median_m'] < 1e-6 and rows_of_oracle == [24, 3]
     assert 0.1 < found['constant pose']['translation_median_m'] < 2.0
     assert main([str(tmp_path / 'nowhere')]) == 1
     assert 'no such file' in capsys.readouterr().err
