@@ -80,7 +80,7 @@ class DescriptorPreparation:
             raise DataError(f'{sample.key} has no pose: its place cannot be learned from')
         image = whole_picture(sample.view.image, self.view)
         name = world_of(sample).encode()[-_NAME_BYTES:]
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             'view': np.ascontiguousarray(image.transpose(2, 0, 1)),
             'observed': padded_points(points_seen(sample)),
             'world': np.frombuffer(name.ljust(_NAME_BYTES, b'\0'), np.uint8).copy(),

@@ -64,9 +64,11 @@ def overlaps_in(dataset: AbstractDataset, indices: np.ndarray, rule: SamePlace) 
             points.append(np.zeros((0, 3), np.float32))
             worlds.append('')
             continue
-        points.append(points_seen(sample))
+        seen = points_seen(sample)
+        # Rows that only fill up are most of a city's.
+        points.append(seen[np.isfinite(seen).all(axis=1)])
         worlds.append(world_of(sample))
-    if not any(np.isfinite(p).any() for p in points):
+    if not any(len(p) for p in points):
         raise DataError(
             f'{dataset.NAME} {dataset.root}: no sample has both a pose and depth, or points of a '
             'reconstruction, so it is not known which show the same place: take an RGB-D data '
