@@ -171,6 +171,13 @@ class PoseModel(Network):
             spread = spread * scale[:, None] * scale
         return PoseBelief(position, rotation, spread + torch.diag_embed(variance))
 
+    def widen(self, factor: float) -> None:
+        """Multiplies every standard deviation that `belief` states, by way of `calibration`."""
+        with torch.no_grad():
+            for name in ('log_floor', 'log_spread'):
+                if name in self.calibration:
+                    self.calibration[name] += math.log(factor)
+
     def answers(self, present: Tensor) -> Tensor:
         """(B,) bool: whether there is anything to answer from in `present` (B, 2)."""
         columns = [i for i, name in enumerate(('colour', 'depth')) if name in self.inputs.uses]

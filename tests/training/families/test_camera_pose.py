@@ -11,13 +11,20 @@ import pytest
 import torch
 
 from geoloc_core.errors import ConfigError, DataError
+from geoloc_core.evaluation.consistency import chi2_limit
 from geoloc_core.geometry import se3
 from geoloc_core.models.pose_model import network_inputs, PoseBelief
 from geoloc_core.models.weights import load_weights
 from geoloc_core.pose_input import ideal_view, network_arrays
 from tests.training import room
 from tests.training.pose_networks import small
-from training.families.camera_pose import CameraPoseFamily, log_density, PoseScores, score_poses
+from training.families.camera_pose import (
+    _factor_to_cover,
+    CameraPoseFamily,
+    log_density,
+    PoseScores,
+    score_poses,
+)
 from training.families.registry import family_of
 from training.loading import batches_once, make_loader, Preparation
 from training.pose_preparation import CameraPosePreparation
@@ -172,6 +179,33 @@ def test_calibration_makes_stated_doubt_true(tmp_path, name):
         assert ('calibration' in n) or torch.equal(p, before[n])
     scores = PoseScores.joined(list(score_poses(model, batches(tmp_path, model, 12), CPU)))
     assert 2.0 < float(scores.nees.mean()) < 14.0
+
+
+def test_ellipsoids_grow_until_they_hold_what_they_claim(tmp_path):
+    """Of errors with tails the likeliest Gaussian holds too few."""
+    generator = torch.Generator().manual_seed(0)
+    count = 400
+    tails = torch.where(torch.rand(count, 1, generator=generator) < 0.12, 6.0, 1.0)
+    position = 0.1 * tails * torch.randn(count, 3, generator=generator)
+    eye = torch.eye(3).expand(count, 3, 3)
+    belief = PoseBelief(torch.zeros(count, 3), eye, 0.01 * torch.eye(6).expand(count, 6, 6))
+    held = chi2_limit(0.95, 6)
+    squares = (position.square().sum(1) / 0.01).numpy()
+    assert (squares <= held).mean() < 0.93
+    factor = _factor_to_cover([(belief, (position, eye))])
+    assert 0.95 <= (squares / factor**2 <= held).mean() < 0.956
+    # What holds enough already is left alone.
+    assert _factor_to_cover([(belief, (0.1 * position, eye))]) == 1.0
+    for name, answers in (('vmloc', 4), ('atloc', 1)):
+        model = small(name)
+        outputs = {
+            'raw': torch.randn(2, answers, 9, generator=generator),
+            'present': torch.ones(2, 2),
+            'doubt': torch.tensor([-1.0, -2.0]),
+        }
+        before = model.belief(outputs).cov
+        model.widen(1.7)
+        torch.testing.assert_close(model.belief(outputs).cov, 1.7**2 * before)
 
 
 def test_the_folder_of_a_run(config, tmp_path, capsys):
