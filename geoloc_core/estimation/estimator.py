@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from geoloc_core.estimation.calibration import Calibrator
 from geoloc_core.estimation.config import LocalizerConfig
 from geoloc_core.estimation.covariance import bounded, planar_block
-from geoloc_core.estimation.dead_reckoning import Motion
-from geoloc_core.estimation.gating import Gate, Refused
+from geoloc_core.estimation.gating import Refused
 from geoloc_core.estimation.keyframes import Keyframes
 from geoloc_core.estimation.odometry_buffer import NS
+from geoloc_core.estimation.reacquisition import Reacquisition
 from geoloc_core.estimation.smoother import PlacedPoint
-from geoloc_core.estimation.yaw_init import course_over_ground, Position, yaw_from_motion
+from geoloc_core.estimation.starting import FirstPose, Start
+from geoloc_core.estimation.yaw_init import Position
 from geoloc_core.geometry import angles, se3
 from geoloc_core.types import ImuSample, OdometrySample, Status
 
 Array = NDArray[np.float64]
 
-# Fixes kept for finding a yaw.
-MAX_RECENT = 200
 # Part of a fix's variance that is new with every fix.
 WHITE_FRACTION = 0.01
 
@@ -57,15 +56,12 @@ class Estimator:
         self.reckoning = self._keyframes.reckoning
         self.smoother = self._keyframes.smoother
         self.calibrator = Calibrator(c)
-        self._restart_gates()
-        self._early_yaw: tuple[int, float, float] | None = None
-        self._yaw_lost = False
-        self._broken_ns = 0
-        self._recent: list[Position] = []
+        self._first = FirstPose(c, self._keyframes)
+        self._forget_measured()
 
-    def _restart_gates(self) -> None:
-        self.gnss_gate = Gate(self._config.gnss.gate_sigma, self._config.reacquire)
-        self.pose_gate = Gate(self._config.vision.gate_sigma, self._config.reacquire)
+    def _forget_measured(self) -> None:
+        """What was measured, or refused, says nothing of an estimate that starts anew."""
+        self._reacquisition = Reacquisition(self._config, self.reckoning)
         self._fixes: list[tuple[int, PlacedPoint]] = []
         self._views: list[int] = []
 
@@ -77,7 +73,7 @@ class Estimator:
     @property
     def has_position(self) -> bool:
         """Whether a position is known, with or without a yaw."""
-        return self.running or bool(self._recent)
+        return self.running or bool(self._first.fixes)
 
     # ---- dead reckoning ----
 
@@ -89,8 +85,8 @@ class Estimator:
         if broken is not None:
             self.events.append(f'odometry broken: {broken.reason}')
             self.calibrator.broken()
-            self._broken_ns = sample.stamp_ns
-            self._yaw_lost = self.reckoning.gyro.newest_ns is None
+            self._first.broken_ns = sample.stamp_ns
+            self._reacquisition.yaw_lost = self.reckoning.gyro.newest_ns is None
             reason = broken.reason
         self._keyframes.advance(sample.stamp_ns)
         self.calibrator.learn(self.reckoning.track)
@@ -107,12 +103,11 @@ class Estimator:
     def push_position(self, fix: Position) -> tuple[Status, str]:
         """Takes a fix in: starts the estimate, or corrects it."""
         fix = replace(fix, cov=fix.cov * self._config.gnss.std_factor**2)
-        if any(each.stamp_ns == fix.stamp_ns for each in self._recent):
+        if not self._first.add_fix(fix):
             return Status.BAD_STAMP, 'a fix with this stamp has been used already'
-        self._remember(fix)
         if not self.running:
-            self._try_start(fix)
-            return (Status.OK, '') if self.running else (Status.NO_YAW, self._why_no_yaw())
+            started = self._try_start()
+            return (Status.OK, '') if started else (Status.NO_YAW, self._first.why_not())
         attached = self._keyframes.attach(fix.stamp_ns)
         if attached is None:
             return Status.STALE, 'fix older than the smoother remembers'
@@ -124,11 +119,15 @@ class Estimator:
         lever = np.hstack([np.eye(3), -se3.hat(R @ fix.arm)])
         S = lever @ P @ lever.T + cov
         innovation = fix.xyz - predicted
-        passed, value = self.gnss_gate.passes(fix.stamp_ns, innovation[:2], S[:2, :2])
+        gate = self._reacquisition.gnss_gate
+        passed, value = gate.passes(fix.stamp_ns, innovation[:2], S[:2, :2])
         if not passed:
-            refused = Refused(fix.stamp_ns, innovation[:2], cov[:2, :2], T[:2, 3])
-            self.gnss_gate.refuse(refused)
-            if self._may_reacquire(fix.stamp_ns) and self._reacquire_position(fix.stamp_ns):
+            gate.refuse(Refused(fix.stamp_ns, innovation[:2], cov[:2, :2], T[:2, 3]))
+            first = self._first
+            again = self._reacquisition.from_fixes(
+                fix.stamp_ns, self._newest(), first.fixes, first.broken_ns
+            )
+            if self._start_again(again):
                 return Status.OK, 'taken as a new start: refused fixes agreed with each other'
             return Status.GATED, f'{np.hypot(*innovation[:2]):.1f} m off, NIS {value:.0f}'
         point = PlacedPoint(keyframe, se3.transform(motion.T, fix.arm), fix.xyz)
@@ -146,14 +145,6 @@ class Estimator:
         self._keyframes.drift.shrink(fix.stamp_ns, P[:2, :2], cov[:2, :2] / (1.0 - rho + 1e-3))
         self.smoother.update()
         return Status.OK, ''
-
-    def _remember(self, fix: Position) -> None:
-        """Keeps recent fixes for a first, or a new, yaw; sparsely, as neighbours are alike."""
-        window = int(self._config.yaw_init.window_s * NS)
-        recent = [each for each in self._recent if fix.stamp_ns - each.stamp_ns <= window]
-        if len(recent) > MAX_RECENT:
-            recent = recent[::2]
-        self._recent = [*recent, fix]
 
     def _fix_before(self, stamp_ns: int) -> tuple[PlacedPoint | None, float]:
         """The fix before a stamp, if its keyframe is still there, and their correlation."""
@@ -195,13 +186,15 @@ class Estimator:
             S = planar_block(P + cov)
         else:
             S = P + cov
-        passed, value = self.pose_gate.passes(stamp_ns, innovation, S)
+        gate = self._reacquisition.pose_gate
+        passed, value = gate.passes(stamp_ns, innovation, S)
         if not passed:
             yaw = float(angles.difference(se3.yaw_of(T_map_base), se3.yaw_of(T)))
             offset = np.array([T_map_base[0, 3] - T[0, 3], T_map_base[1, 3] - T[1, 3], yaw])
-            self.pose_gate.refuse(Refused(stamp_ns, offset, planar_block(cov), T[:2, 3]))
-            whole = (T_map_base, cov) if dof == 6 else None
-            if self._may_reacquire(stamp_ns) and self._reacquire_pose(stamp_ns, whole):
+            gate.refuse(Refused(stamp_ns, offset, planar_block(cov), T[:2, 3]))
+            whole = Start(stamp_ns, T_map_base, cov) if dof == 6 else None
+            again = self._reacquisition.from_poses(stamp_ns, self._newest(), whole)
+            if self._start_again(again):
                 return Status.OK, 'taken as a new start: refused views agreed with each other'
             off = np.hypot(*offset[:2])
             return Status.GATED, f'{off:.2f} m and {np.degrees(yaw):.1f} deg off, NIS {value:.0f}'
@@ -221,10 +214,8 @@ class Estimator:
     def push_yaw(self, stamp_ns: int, yaw: float, std: float) -> tuple[Status, str]:
         """Takes a heading in, rad; it can start the estimate where a position is known."""
         if not self.running:
-            self._early_yaw = (stamp_ns, yaw, std)
-            if self._recent:
-                self._try_start(self._recent[-1])
-            return (Status.OK, '') if self.running else (Status.NO_PRIOR, 'no fix yet')
+            self._first.add_heading(stamp_ns, yaw, std)
+            return (Status.OK, '') if self._try_start() else (Status.NO_PRIOR, 'no fix yet')
         attached = self._keyframes.attach(stamp_ns)
         if attached is None:
             return Status.STALE, 'heading older than the smoother remembers'
@@ -244,27 +235,16 @@ class Estimator:
 
     def set_pose(self, stamp_ns: int, T_map_base: Array, cov: Array) -> None:
         """Starts anew from a given pose (4, 4) with covariance (6, 6), map axes."""
-        newest = self.reckoning.newest_ns
-        motion = Motion(np.eye(4), np.zeros((6, 6)), 'odometry')
-        if newest is not None and newest > stamp_ns:
-            motion = self.reckoning.motion(stamp_ns, newest)
-            stamp_ns = newest
-        T = T_map_base @ motion.T
-        shift = np.eye(6)
-        shift[:3, 3:] = -se3.hat(T[:3, 3] - T_map_base[:3, 3])
-        cov = shift @ cov @ shift.T + se3.rotate_cov(motion.cov, T[:3, :3])
-        self._start(stamp_ns, T, cov)
+        self._start(Start(stamp_ns, T_map_base, cov).carried_on(self.reckoning))
 
     def move(self, T_new_old: Array) -> None:
         """Takes the estimate to another map frame (a new datum)."""
-        self._recent = [
-            replace(fix, xyz=se3.transform(T_new_old, fix.xyz)) for fix in self._recent
-        ]
+        self._first.move(T_new_old)
         if self.running:
             newest = self.smoother.newest_ns
             cov = se3.rotate_cov(self.smoother.cov(newest), T_new_old[:3, :3])
             drift = self._keyframes.drift
-            self._start(newest, T_new_old @ self.smoother.pose(newest), cov)
+            self._start(Start(newest, T_new_old @ self.smoother.pose(newest), cov))
             self._keyframes.drift = drift
 
     # ---- answers ----
@@ -273,7 +253,7 @@ class Estimator:
         """The estimate at a stamp, carried there by dead reckoning; or why there is none."""
         if not self.running:
             if self.has_position:
-                return Status.NO_YAW, self._why_no_yaw()
+                return Status.NO_YAW, self._first.why_not()
             return Status.NO_PRIOR, 'no fix and no initial pose yet'
         newest_input = max(self.smoother.newest_ns, self.reckoning.newest_ns or 0)
         reach = self._config.odometry.extrapolate_s
@@ -315,120 +295,31 @@ class Estimator:
 
     # ---- starting, and starting again ----
 
-    def _why_no_yaw(self) -> str:
-        need = self._config.yaw_init.min_distance
-        return f'yaw unknown: drive {need:.0f} m or more, or give a heading or an initial pose'
-
-    def _start(self, stamp_ns: int, T: Array, cov: Array) -> None:
-        c = self._config.smoother
-        cov = bounded(cov, c.min_std_position, c.min_std_yaw, c.max_std_position)
-        self._restart_gates()
-        self._keyframes.start(stamp_ns, T, cov)
-        self.calibrator.restart(stamp_ns, np.array(se3.planar(T)), planar_block(cov))
-        self._yaw_lost = False
-
-    def _start_planar(
-        self, stamp_ns: int, xyyaw: Array, z: float, cov3: Array, var_z: float
-    ) -> None:
-        """Starts from x, y, yaw (3,) with covariance (3, 3), and a height."""
-        tilt = self.reckoning.gyro.tilt(stamp_ns) or (0.0, 0.0)
-        T = se3.from_planar(xyyaw[0], xyyaw[1], xyyaw[2], z, *tilt)
-        cov = np.diag([0.0, 0.0, var_z, *[self._config.smoother.std_tilt**2] * 2, 0.0])
-        planar = np.array([0, 1, 5])
-        cov[np.ix_(planar, planar)] = cov3
-        self._start(stamp_ns, T, cov)
-
-    def _height(self, fixes: list[Position]) -> tuple[float, float]:
-        """Height of the base and its variance, from fixes."""
-        return (
-            float(np.median([fix.xyz[2] - fix.arm[2] for fix in fixes])),
-            float(np.median([fix.cov[2, 2] for fix in fixes])),
-        )
-
-    def _try_start(self, fix: Position) -> None:
+    def _try_start(self) -> bool:
         """Starts the estimate once the yaw can be known."""
-        recent = self._recent
-        z, var_z = self._height(recent[-20:])
-        if self._early_yaw is not None and abs(fix.stamp_ns - self._early_yaw[0]) < 2 * NS:
-            stamp, yaw, std = self._early_yaw
-            yaw += se3.yaw_of(self.reckoning.motion(stamp, fix.stamp_ns).T)
-            arm = se3.rotation_from_rpy(0.0, 0.0, yaw) @ fix.arm
-            cov3 = np.zeros((3, 3))
-            cov3[:2, :2], cov3[2, 2] = fix.cov[:2, :2], std**2
-            xyyaw = np.array([*(fix.xyz - arm)[:2], yaw])
-            self._start_planar(fix.stamp_ns, xyyaw, z, cov3, var_z)
-            return
-        c = self._config.yaw_init
-        if self._keyframes.odometry_alive(fix.stamp_ns):
-            found = yaw_from_motion(recent, self.reckoning.track, self._config, self._broken_ns)
-            if found is not None:
-                stamp, aligned = found
-                xyyaw = np.array([aligned.x, aligned.y, aligned.yaw])
-                self._start_planar(stamp, xyyaw, z, aligned.cov[:3, :3], var_z)
-        elif c.assume_forward:
-            course = course_over_ground(recent, c.min_distance, c.max_std)
-            if course is not None:
-                xyyaw, cov3 = course
-                self._start_planar(fix.stamp_ns, xyyaw, z, cov3, var_z)
+        found = self._first.find()
+        if found is not None:
+            self._start(found)
+        return found is not None
 
-    def _may_reacquire(self, stamp_ns: int) -> bool:
-        """Whether every absolute source has been refused, or silent, for long enough."""
-        accepted = [self.gnss_gate.last_accepted_ns, self.pose_gate.last_accepted_ns]
-        wait = self._config.reacquire.after_s * NS
-        return all(each is None or stamp_ns - each >= wait for each in accepted)
-
-    def _reacquire_position(self, stamp_ns: int) -> bool:
-        refused = self.gnss_gate.refused
-        if len(refused) < self._config.reacquire.count:
+    def _start_again(self, again: tuple[Start, str] | None) -> bool:
+        """Starts anew where refused measurements agree that the robot is."""
+        if again is None:
             return False
+        start, told_by = again
+        self._start(start)
+        self.events.append(f're-acquired from {told_by}')
+        return True
+
+    def _start(self, start: Start) -> None:
+        c = self._config.smoother
+        cov = bounded(start.cov, c.min_std_position, c.min_std_yaw, c.max_std_position)
+        self._forget_measured()
+        self._keyframes.start(start.stamp_ns, start.T, cov)
+        planar = np.array(se3.planar(start.T))
+        self.calibrator.restart(start.stamp_ns, planar, planar_block(cov))
+
+    def _newest(self) -> Start:
+        """The newest keyframe, as the estimate has it."""
         newest = self.smoother.newest_ns
-        T = self.smoother.pose(newest)
-        # The track laid over the refused fixes finds the robot again however it was turned.
-        since = [fix for fix in self._recent if fix.stamp_ns >= refused[0].stamp_ns]
-        found = yaw_from_motion(since, self.reckoning.track, self._config, self._broken_ns)
-        if found is not None and found[1].std_factor <= self._config.reacquire.agree_sigma:
-            stamp, aligned = found
-            var_z = 4.0 + self.smoother.cov(newest)[2, 2]
-            self._announce('fixes, with a new yaw')
-            xyyaw = np.array([aligned.x, aligned.y, aligned.yaw])
-            self._start_planar(stamp, xyyaw, T[2, 3], aligned.cov[:3, :3], var_z)
-            return True
-        # Not driven far enough for that: where they agree on one offset, the yaw is kept.
-        std_yaw = np.pi if self._yaw_lost else self._config.reacquire.std_yaw
-        alike = self.gnss_gate.agreement(stamp_ns, float(std_yaw))
-        if not alike:
-            return False
-        shift = np.median([each.offset[:2] for each in alike], axis=0)
-        self._shift(shift, 0.0, alike, std_yaw**2)
-        self._announce('fixes')
-        return True
-
-    def _reacquire_pose(self, stamp_ns: int, whole: tuple[Array, Array] | None) -> bool:
-        alike = self.pose_gate.agreement(stamp_ns, self._config.reacquire.std_yaw)
-        if not alike:
-            return False
-        if whole is not None:
-            self.set_pose(stamp_ns, *whole)
-            self._announce('views')
-            return True
-        newest = alike[-1]
-        self._shift(newest.offset[:2], float(newest.offset[2]), alike, float(newest.cov[2, 2]))
-        self._announce('views')
-        return True
-
-    def _shift(self, shift: Array, yaw: float, alike: list[Refused], var_yaw: float) -> None:
-        """Moves the newest keyframe by (2,) m and turns it about where it was measured."""
-        stamp = self.smoother.newest_ns
-        T, cov = self.smoother.pose(stamp), self.smoother.cov(stamp).copy()
-        turn = se3.rotation_from_rpy(0.0, 0.0, yaw)
-        pivot = np.array([*alike[-1].predicted_xy, T[2, 3]])
-        T_new = se3.make(turn @ T[:3, :3], pivot + turn @ (T[:3, 3] - pivot) + [*shift, 0.0])
-        spread = np.var([each.offset[:2] for each in alike], axis=0)
-        cov[[0, 1, 5], :] = 0.0
-        cov[:, [0, 1, 5]] = 0.0
-        cov[:2, :2] = alike[-1].cov[:2, :2] + np.diag(spread)
-        cov[5, 5] = var_yaw
-        self._start(stamp, T_new, cov)
-
-    def _announce(self, what: str) -> None:
-        self.events.append(f're-acquired from {what}')
+        return Start(newest, self.smoother.pose(newest), self.smoother.cov(newest))

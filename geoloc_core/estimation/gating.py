@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which measurements to believe, and the way back when the estimate itself is wrong.
+"""Which measurements to believe, and which of the refused ones agree with each other.
 
 A gate on the normalised innovation squared keeps gross errors out. It would also keep a lost
-estimate lost for ever, so what it refuses is remembered: refused measurements that agree with one
-another, while nothing else has been accepted for some time, are right and the estimate is wrong.
+estimate lost for ever, so what it refuses is remembered: `reacquisition` finds the way back by it.
 """
 
 from collections import deque
