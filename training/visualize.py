@@ -2,7 +2,7 @@
 """Pictures of trained weights at work: `python -m training.visualize --help`."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 import sys
 from typing import Any
@@ -24,10 +24,13 @@ kinds of pictures:
   semi_positives  one view against all tiles that show its place (reader vigor)
   curves          losses and validation of the run, or of several with --runs
 
+Before there are weights, --recipe draws what training would be fed, after all augmentation.
+
 examples:
   python -m training.visualize runs/ccvpe --data world/unseen --protocol pm45 --limit 200
   python -m training.visualize runs/geoloc --data world/unseen --only failures --worst 30
-  python -m training.visualize --runs runs/ccvpe runs/hc_net --out out/curves"""
+  python -m training.visualize --runs runs/ccvpe runs/hc_net --out out/curves
+  python -m training.visualize --recipe config/train/vmloc_redkitchen.yaml --data frames"""
 
 KINDS = (
     'heat_maps', 'failures', 'birds_eye', 'grad_cam', 'attention', 'semi_positives', 'curves',
@@ -52,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         '--runs', type=Path, nargs='+', default=[], metavar='DIR', help='runs to draw curves of'
     )
+    made.add_argument(
+        '--recipe', type=Path, metavar='YAML', help='draw what training by it is fed, from --data'
+    )
     add_data_arguments(made, required=False)
     return made
 
@@ -71,10 +77,23 @@ def visualize(args: argparse.Namespace) -> int:
         title, subtitle, sections = _samples(args, kinds)
     if 'curves' in kinds:
         sections += _curves(args)
+    if args.recipe is not None:
+        sections.append(_fed(args))
     if not sections:
-        raise ConfigError('nothing to draw: name a run or weights with --data, or --runs')
+        raise ConfigError('nothing to draw: name a run or weights with --data, --runs or --recipe')
     print(write_page(args.out / 'index.html', title, subtitle, sections))
     return 0
+
+
+def _fed(args: argparse.Namespace) -> Any:
+    from geoloc_core.visualization.page import Section
+    from training.loop.settings import read_config
+    from training.visualization.fed_samples import fed_pictures
+
+    config = read_config(args.recipe)
+    made = fed_pictures(config, args.data, args.count, args.side)
+    html = ''.join(_stored(args.out / 'fed', ((key, (image, key)) for image, key in made)))
+    return Section(f'What {args.recipe.name} is fed', html)
 
 
 def _kinds(args: argparse.Namespace) -> tuple[str, ...]:
@@ -196,15 +215,19 @@ def _drawer(kind: str, model: Any, side: int) -> Callable[[Any], tuple[Any, str]
 def _drawn(
     folder: Path, draw: Callable[[Any], Any], samples: Any, keys: Sequence[str]
 ) -> Iterator[str]:
-    """Writes a PNG file of each sample; gives each as part of the page."""
+    """Draws each sample, see `_stored`."""
+    yield from _stored(folder, ((key, draw(samples.sample(key))) for key in keys))
+
+
+def _stored(folder: Path, pictures: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Writes a PNG file of each (key, picture and caption); gives each as part of the page."""
     import re
 
     import cv2
 
     from geoloc_core.visualization.page import picture
 
-    for number, key in enumerate(keys):
-        made = draw(samples.sample(key))
+    for number, (key, made) in enumerate(pictures):
         if made is None:
             continue
         image, caption = made

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
 
+import cv2
 import pytest
 
+from tests.training import room
 from training.visualization.training_curves import read_metrics
 from training.visualize import main
 
@@ -63,3 +65,30 @@ def test_bad_use_is_one_line(tmp_path, run, narrow, capsys, words, said):
     assert drawn(tmp_path, *words)[0] == 1
     error = capsys.readouterr().err
     assert said in error and error.startswith('error: ')
+
+
+def test_what_a_recipe_is_fed(tmp_path, capsys):
+    room.install()
+    recipe = tmp_path / 'recipe.yaml'
+    recipe.write_text(
+        f"""
+system: {{name: atloc, settings: {{width: 48, height: 36, backbone: resnet18, weights: imagenet}}}}
+objective: {{name: pose_regression}}
+data:
+  reader: room
+  root: {tmp_path}
+  train: {{split: train, novel_views: {{count: 200}}}}
+batch_size: 4
+epochs: 1
+optimizer: {{name: adam, lr: 1.0e-3}}
+"""
+    )
+    code, out = drawn(tmp_path, '--recipe', recipe, '--count', '5')
+    assert code == 0
+    files = sorted((out / 'fed').glob('*.png'))
+    assert len(files) == 5 and any('novel' in file.name for file in files)
+    # Colour and depth beside each other, as wide as they are asked for.
+    assert cv2.imread(str(files[0])).shape == (60, 168, 3)
+    assert 'What recipe.yaml is fed' in (out / 'index.html').read_text()
+    assert drawn(tmp_path, '--recipe', recipe, '--count', '500')[0] == 1
+    assert 'error' in capsys.readouterr().err
