@@ -89,6 +89,8 @@ def _all_judged(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     rule: SamePlace | None = None
     config: Config | None = None
+    names = [*map(str, args.runs), *([CLASSICAL] if args.classical else [])]
+    width = max(map(len, names))
     for run in args.runs:
         file = weights_path(run)
         own = read_config(file.with_name('config.yaml'))
@@ -99,11 +101,13 @@ def _all_judged(args: argparse.Namespace) -> dict[str, dict[str, float]]:
                 f'{args.split} looked for in {args.database}: {figures["queries"]:.0f} pictures '
                 f'({figures["answerable"]:.0f} answerable) in {figures["database"]:.0f}'
             )
-            print('  ' + ' ' * 40 + ''.join(f'{name:>8}' for name in _COLUMNS))
-        found[str(run)] = _shown(str(run), figures)
+            print(heading(width))
+        found[str(run)] = figures
+        print(line(str(run), figures, width), flush=True)
     if args.classical:
         assert rule is not None and config is not None
-        found[CLASSICAL] = _shown(CLASSICAL, _classical(config, rule, args))
+        found[CLASSICAL] = _classical(config, rule, args)
+        print(line(CLASSICAL, found[CLASSICAL], width), flush=True)
     return found
 
 
@@ -215,15 +219,19 @@ def _opened(config: 'Config', part: str, args: argparse.Namespace) -> tuple[Any,
     return dataset, split, chosen_indices(dataset, args.limit)
 
 
-def _shown(name: str, figures: dict[str, float]) -> dict[str, float]:
-    """Prints a row; gives it back."""
+def heading(width: int) -> str:
+    """The first line of the table, over names of at most `width` characters."""
+    return '  ' + ' ' * width + ''.join(f'{name:>8}' for name in _COLUMNS)
+
+
+def line(name: str, figures: dict[str, float], width: int) -> str:
+    """The line of one run; '-' for what is not among its figures."""
     cells = [figures.get(key, math.nan) for key in _NAMES]
     text = ''.join(
         '       -' if math.isnan(v) else f'{v:8.0f}' if i == 0 else f'{v:8.3f}'
         for i, v in enumerate(cells)
     )
-    print(f'  {name:<40.40}{text}', flush=True)
-    return figures
+    return f'  {name:<{width}}{text}'
 
 
 if __name__ == '__main__':
