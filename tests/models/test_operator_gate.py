@@ -24,8 +24,8 @@ from geoloc_core.runtime.engine_cache import EngineCache
 from geoloc_core.runtime.onnx_engine import OnnxEngine
 from geoloc_core.runtime.tensorrt_build import build_in_child, build_plan, BuildRequest
 from geoloc_ros.cli.main import main
+from tests.models.crossvit_networks import tiny_student
 from tests.models.operator_gate import assert_builds, FLAVOUR, needs_flavour
-from tests.models.test_crossvit import tiny_student
 from tests.training.pose_networks import small
 from tests.training.test_export_variants import SMALL
 from training.cross_view_exporting import CrossViewSubject
