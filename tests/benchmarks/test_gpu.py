@@ -17,7 +17,7 @@ from geoloc_core.runtime.tensorrt_build import with_shapes
 from tests.benchmarks import gpu, gpu_runs
 from tests.runtime.fake_gpu import fake_gpu, plan_of
 from tests.runtime.tiny_bundle import write_bundle
-from tests.training.test_export import Wide
+from tests.training.export_networks import Wide
 from training.cross_view_exporting import CrossViewSubject
 
 PEAK = {'fp32': 1e12, 'fp16': 4e12, 'int8': 8e12, 'bytes': 1e11}
