@@ -54,7 +54,7 @@ from tests.benchmarks.redkitchen_frames import (
     read,
     with_poses,
 )
-from tests.benchmarks.redkitchen_regressors import judged, shown
+from tests.benchmarks.redkitchen_regressors import command_of, judged, Queries, shown
 from training.datasets.hand_held import T_BASE_CAMERA
 
 # A tracker's own belief from one query to the next, a sixth of a second later.
@@ -194,29 +194,31 @@ def store(name: str, figures: dict, options: str = '') -> None:
     print(results.write(name, together, command, *shown(together)))
 
 
-def add_regressors(
-    runs: list[Path],
-    folder: Path,
-    name: str,
-    poses: Path | None,
-    quick: bool,
-    options: str = '',
-) -> int:
-    """Judges trained networks, and adds their rows to the figures of this benchmark."""
-    if not quick and not results.stored(name):
+def add_regressors(runs: list[Path], queries: Queries, name: str, options: str = '') -> int:
+    """Judges trained networks, and adds their rows to the figures of this benchmark.
+
+    Args:
+        runs: Their folders.
+        queries: What all of them are asked; rows of some of the frames are shown, not stored.
+        name: Of the section of results.
+        options: Those of the command that made it.
+
+    Returns:
+        The exit code.
+    """
+    whole = queries.limit is None
+    if whole and not results.stored(name):
         print(f'out/bench/{name}.json is absent: run make bench-redkitchen first', file=sys.stderr)
         return 1
     try:
-        rows = judged(runs, folder, limit=3 if quick else None, poses=poses)
+        rows = judged(runs, queries)
     except GeolocError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     for key, value in results.flat(results.rounded(rows)):
         print(f'{key:60s} {value}')
-    if not quick:
-        words = ' '.join(f'out/train/{run.resolve().name}' for run in runs)
-        command = f'python -m tests.benchmarks.redkitchen --regressors {words}'
-        store(name, {**rows, 'regressors_by': command}, options)
+    if whole:
+        store(name, {**rows, 'regressors_by': command_of(rows)}, options)
     return 0
 
 
@@ -251,7 +253,8 @@ def main() -> int:
     name = '-'.join(['redkitchen', *differs.values()])
     options = ' '.join(f'--{option} {value}' for option, value in differs.items())
     if args.regressors:
-        return add_regressors(args.regressors, folder, name, args.poses, args.quick, options)
+        asked_of_all = Queries(folder, args.poses, limit=3 if args.quick else None)
+        return add_regressors(args.regressors, asked_of_all, name, options)
     frames = read(folder)
     if args.poses:
         frames = with_poses(frames, args.poses)

@@ -5,7 +5,8 @@ Each on whole frames and on degraded ones, as `training.evaluate_poses` judges t
 the known pose nearest to the truth, and that of the picture a classical descriptor finds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from training.evaluate_poses import main as evaluate
 from training.evaluation.degraded import CONDITIONS
 from training.evaluation.opening import weights_path
 
+_RECIPES = Path(__file__).resolve().parents[2] / 'config' / 'train'
 # What takes no network, by its name there: its row here.
 _REFERENCES = {
     'nearest known pose (oracle)': 'nearest',
@@ -27,16 +29,27 @@ _COLUMNS = (
 )
 
 
-def judged(
-    runs: Sequence[Path], folder: Path, *, limit: int | None = None, poses: Path | None = None
-) -> dict[str, dict]:
+@dataclass(frozen=True)
+class Queries:
+    """What all judged runs are asked.
+
+    Attributes:
+        folder: Of the frames; the last quarter is judged.
+        poses: Other true poses of the frames.
+        limit: So many of those frames, evenly spread; None for all.
+    """
+
+    folder: Path
+    poses: Path | None = None
+    limit: int | None = None
+
+
+def judged(runs: Sequence[Path], queries: Queries) -> dict[str, dict]:
     """Rows of figures, each run's by the name of its system.
 
     Args:
         runs: Folders of runs by the recipes config/train/*_redkitchen.yaml, or like them.
-        folder: Of the frames; the last quarter is judged.
-        limit: So many of those, evenly spread; None for all.
-        poses: Other true poses of the frames.
+        queries: What each of them is asked.
 
     Returns:
         `vmloc`, `atloc_depth`, ... of whole frames, with a nested row for each fault; `nearest`
@@ -48,7 +61,7 @@ def judged(
     """
     rows: dict[str, dict] = {}
     for run in runs:
-        found = _found(run, folder, limit, poses, retrieval=not rows)
+        found = _found(run, queries, retrieval=not rows)
         label = _label(run)
         if label in rows:
             label = f'{label}_{run.resolve().name}'
@@ -57,6 +70,25 @@ def judged(
         rows[label] |= {_key(fault.name): _row(found[fault.name]) for fault in faults}
         rows |= {row: _row(found[name]) for name, row in _REFERENCES.items() if row not in rows}
     return rows
+
+
+def command_of(rows: Mapping[str, dict]) -> str:
+    """The command that judges such runs again, wherever these lie.
+
+    Args:
+        rows: Of `judged`.
+
+    Returns:
+        It, with each run where `training.train` puts that of its recipe by default; a run that no
+        recipe makes, such as a second one of a system, goes by the name of its own folder.
+    """
+    words = ['python -m tests.benchmarks.redkitchen --regressors']
+    for label, row in rows.items():
+        if 'run' in row:
+            recipe = f'{label}_redkitchen'
+            known = (_RECIPES / f'{recipe}.yaml').is_file()
+            words.append(f'out/train/{recipe if known else row["run"]}')
+    return ' '.join(words)
 
 
 def shown(figures: dict) -> tuple[str, dict]:
@@ -85,16 +117,14 @@ def _line(name: str, condition: str, row: dict) -> str:
     return '| ' + ' | '.join([name, condition.replace('_', ' '), *cells]) + ' |'
 
 
-def _found(
-    run: Path, folder: Path, limit: int | None, poses: Path | None, *, retrieval: bool
-) -> dict[str, dict]:
+def _found(run: Path, queries: Queries, *, retrieval: bool) -> dict[str, dict]:
     """Condition or reference -> figures of `training.evaluate_poses`."""
     with TemporaryDirectory() as name:
         report = Path(name) / 'figures.json'
-        words = [str(run), '--data', str(folder), '--split', 'test', '--json', str(report)]
+        words = [str(run), '--data', str(queries.folder), '--split', 'test', '--json', str(report)]
         words += ['--retrieval'] if retrieval else []
-        words += [] if limit is None else ['--limit', str(limit)]
-        words += [] if poses is None else ['--poses', str(poses)]
+        words += [] if queries.limit is None else ['--limit', str(queries.limit)]
+        words += [] if queries.poses is None else ['--poses', str(queries.poses)]
         if evaluate(words):
             raise ConfigError(f'{run} could not be judged: expected a run of a pose network')
         (found,) = json.loads(report.read_text()).values()

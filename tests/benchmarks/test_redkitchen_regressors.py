@@ -12,7 +12,7 @@ from geoloc_core.errors import ConfigError
 from geoloc_core.geometry import se3
 from geoloc_core.models.weights import save_weights
 from tests.benchmarks import redkitchen, results
-from tests.benchmarks.redkitchen_regressors import judged, shown
+from tests.benchmarks.redkitchen_regressors import command_of, judged, Queries, shown
 from tests.training.pose_networks import small
 
 RUN = """
@@ -56,7 +56,7 @@ def rows(frames, tmp_path_factory):
         made_run(root / 'b', 'atloc', modality='depth'),
         made_run(root / 'c', 'atloc'),
     ]
-    found = judged(runs, frames, limit=3)
+    found = judged(runs, Queries(frames, limit=3))
     torch.set_num_threads(threads)
     return found
 
@@ -95,7 +95,7 @@ def test_rows_are_added_to_what_is_there(rows, frames, tmp_path, monkeypatch, ca
     monkeypatch.setattr(results, 'ROOT', tmp_path)
     monkeypatch.setattr(results, 'RESULTS', tmp_path / 'RESULTS.md')
     monkeypatch.setattr(redkitchen, 'judged', lambda *_, **__: rows)
-    asked = [tmp_path / 'vmloc'], frames, 'redkitchen', None, False
+    asked = [tmp_path / 'vmloc'], Queries(frames), 'redkitchen'
     assert redkitchen.add_regressors(*asked) == 1
     assert 'run make bench-redkitchen first' in capsys.readouterr().err
     redkitchen.store('redkitchen', {'keyframe_rgbd': {'recall_5cm_5deg': 0.92}})
@@ -105,9 +105,25 @@ def test_rows_are_added_to_what_is_there(rows, frames, tmp_path, monkeypatch, ca
     assert kept['keyframe_rgbd'] == {'recall_5cm_5deg': 0.93} and set(rows) < set(kept)
     page = (tmp_path / 'RESULTS.md').read_text()
     assert '| keyframe_rgbd.recall_5cm_5deg | 0.93 |' in page and '| nearest | whole |' in page
-    assert '--regressors out/train/vmloc' in page
+    assert f'| regressors_by | {command_of(rows)} |' in page and str(tmp_path) not in page
+
+
+def test_some_of_the_frames_are_shown_and_not_stored(rows, frames, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results, 'ROOT', tmp_path)
+    monkeypatch.setattr(redkitchen, 'judged', lambda *_, **__: rows)
+    some = Queries(frames, limit=3)
+    assert redkitchen.add_regressors([tmp_path / 'vmloc'], some, 'redkitchen') == 0
+    assert 'nearest.answered' in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_runs_are_named_where_their_recipes_put_them(rows):
+    # The third is a second atloc, which no recipe makes: it goes by its folder's name.
+    assert command_of(rows) == (
+        'python -m tests.benchmarks.redkitchen --regressors out/train/atloc_redkitchen '
+        'out/train/atloc_depth_redkitchen out/train/c'
+    )
 
 
 def test_a_folder_that_is_no_run(frames, tmp_path):
     with pytest.raises(ConfigError, match='expected a run of a pose network'):
-        judged([tmp_path], frames)
+        judged([tmp_path], Queries(frames))
