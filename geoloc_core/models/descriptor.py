@@ -56,8 +56,8 @@ class SamePlace:
         for name, value in good.items():
             if not value:
                 raise ConfigError(
-                    f'same_place.{name} is {getattr(self, name)}: expected a cell of 0 or more, one '
-                    'shared cell or more, 0 to 50 percent, a side of 0 or more'
+                    f'same_place.{name} is {getattr(self, name)}: expected a cell of 0 or more, '
+                    'one shared cell or more, 0 to 50 percent, a side of 0 or more'
                 )
 
 

@@ -85,9 +85,10 @@ def command_of(rows: Mapping[str, dict]) -> str:
     words = ['python -m tests.benchmarks.redkitchen --regressors']
     for label, row in rows.items():
         if 'run' in row:
-            recipe = f'{label}_redkitchen'
+            recipe, own = f'{label}_redkitchen', row['run']
             known = (_RECIPES / f'{recipe}.yaml').is_file()
-            words.append(f'out/train/{recipe if known else row["run"]}')
+            # A run of all frames has the recipe's name and more.
+            words.append(f'out/train/{own if own.startswith(recipe) or not known else recipe}')
     return ' '.join(words)
 
 

@@ -122,6 +122,9 @@ def test_runs_are_named_where_their_recipes_put_them(rows):
         'python -m tests.benchmarks.redkitchen --regressors out/train/atloc_redkitchen '
         'out/train/atloc_depth_redkitchen out/train/c'
     )
+    assert command_of({'vmloc': {'run': 'vmloc_redkitchen_all'}}).endswith(
+        ' out/train/vmloc_redkitchen_all'
+    )
 
 
 def test_a_folder_that_is_no_run(frames, tmp_path):

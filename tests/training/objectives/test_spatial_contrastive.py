@@ -140,7 +140,7 @@ def test_data_without_depth_or_overlap_is_refused():
     with pytest.raises(DataError, match='RGB-D'):
         objective.companions(Flat('.', 'train'), np.arange(4))
     points = make_objective('spatial_contrastive', network(same_place=SamePlace(cell=0.0)))
-    with pytest.raises(DataError, match='share 8 points .cell: 0 is not for depth'):
+    with pytest.raises(DataError, match=r'share 8 points .cell: 0 is not for depth'):
         points.companions(Rooms('.', 'train'), np.arange(4))
 
 
