@@ -7,7 +7,7 @@ Networks", ICML 2017, for volumes of poses).
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import math
 from pathlib import Path
 import sys
@@ -207,15 +207,32 @@ def take_calibration(model: Network, twin: Network) -> dict[str, tuple[Any, Any]
 
 def _taken(args: argparse.Namespace) -> str:
     """Takes a twin's calibration; what it did, in a line."""
+    from geoloc_core.errors import ConfigError
     from geoloc_core.models.weights import load_weights, read_header, save_weights
-    from training.export_samples import CALIBRATED_LIKE
+    from training.export_samples import CALIBRATED_LIKE, CALIBRATION_FACTS
 
+    if not CALIBRATION_FACTS & set(read_header(args.like).facts):
+        raise ConfigError(
+            f'--like {args.like}: these weights were never calibrated: name the model.safetensors '
+            'of a run with a validation split, or calibrate them first'
+        )
     model, twin = load_weights(args.weights), load_weights(args.like)
     changes = take_calibration(model, twin)
-    facts = {**read_header(args.weights).facts, CALIBRATED_LIKE: args.like.parent.name}
+    facts = {**_others(read_header(args.weights).facts), CALIBRATED_LIKE: _run_of(args.like)}
     save_weights(args.out or args.weights, model, facts)
     words = ', '.join(f'{name} {old} -> {new}' for name, (old, new) in changes.items())
     return f'calibration of {args.like} taken: {words or "there is none"}'
+
+
+def _others(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts beside weights that are not about the calibration they had."""
+    from training.export_samples import CALIBRATED_LIKE, CALIBRATION_FACTS
+
+    return {k: v for k, v in facts.items() if k not in CALIBRATION_FACTS | {CALIBRATED_LIKE}}
+
+
+def _run_of(weights: Path) -> str:
+    return weights.resolve().parent.name
 
 
 def _calibrated(args: argparse.Namespace) -> Fit:
@@ -242,7 +259,8 @@ def _calibrated(args: argparse.Namespace) -> Fit:
         raise ConfigError(
             'data.validation: not one sample could be read, or nothing is to be calibrated'
         )
-    save_weights(args.out or args.weights, model, {**facts, 'nll': fit.after})
+    found = {'nll_before_calibration': fit.before, 'nll_after_calibration': fit.after}
+    save_weights(args.out or args.weights, model, {**_others(facts), **found})
     return fit
 
 

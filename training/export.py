@@ -221,7 +221,8 @@ def _samples(
             'say --data DIR (and --reader), or --noise'
         )
     found = export_samples.from_run(subject, config, 'validation', args.samples)
-    return found, export_samples.told(config, 'validation')
+    told = export_samples.told(config, 'validation') or export_samples.told(config, 'train')
+    return found, told
 
 
 def _pictures(

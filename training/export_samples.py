@@ -12,6 +12,8 @@ from training.export_subject import AbstractSubject, Arrays
 CONFIG = 'config.yaml'
 # Fact beside weights whose calibration is that of another run: its name.
 CALIBRATED_LIKE = 'calibrated_like'
+# Facts that only calibrated weights have.
+CALIBRATION_FACTS = frozenset(('nll_before_calibration', 'nll_after_calibration'))
 
 
 def noise(subject: AbstractSubject, count: int) -> Iterator[Arrays]:
@@ -109,7 +111,7 @@ def told(config: Path, part: str) -> str:
 def _calibration(facts: Mapping[str, Any], judged: str) -> str:
     """What was noted of the fit, see `loop.run` and `python -m training.calibrate`."""
     if CALIBRATED_LIKE in facts:
-        return f'taken from its twin {facts[CALIBRATED_LIKE]}, which kept frames back'
+        return f'taken from its twin {facts[CALIBRATED_LIKE]}'
     before, after = (facts.get(f'nll_{when}_calibration') for when in ('before', 'after'))
     if before is not None and after is not None:
         return f'fitted on {judged or "held-out data"}: NLL {before:.4g} -> {after:.4g}'

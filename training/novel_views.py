@@ -6,8 +6,9 @@ room: each new view takes, pixel by pixel, what the frames that saw that part of
 it, carried through their depth, the nearest surface first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ from geoloc_core.errors import DataError
 from geoloc_core.geometry import se3
 from geoloc_core.types import GroundView
 from training.augmentation.viewpoint import Warp, warp
-from training.datasets.base import AbstractDataset
+from training.datasets.base import AbstractDataset, UnreadableError
+from training.datasets.observations import world_of
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 from training.loop.reading import OutOfRange
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -30,14 +34,17 @@ _KEY = 'novel/'
 _GRID = (9, 12)
 # Cells of the new view that frames are chosen to cover.
 _CELLS = (6, 8)
-# A surface seen from more than this beside how a frame saw it shows another side of itself.
+# A frame that saw a surface from more than this beside where it is looked at now is not chosen for
+# it: it saw another side, and less of it.
 _MAX_TURN_DEG = 55.0
 # Surfaces that agree to this share are one, seen by two frames.
 _AGREES = 0.05
 # Nobody holds a camera this near to things, m; not more than this share of a view may be nearer.
 _TOO_NEAR_M = 0.35
 _MAX_NEAR = 0.03
+# A view is drawn so often at most; one of which then less than this part is known is given up.
 _DRAWS = 20
+_LEAST = 0.05
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,8 @@ class NovelViews:
         half_m: (right, down, forward) from a frame's camera, uniformly within plus or minus, m.
         half_deg: (pitch, yaw, roll) of the camera likewise, about its own x, y and z axes.
         frames: A view is made of so many frames at most.
-        least_known: Part of a view, 0..1, that they must show; others are drawn anew.
+        least_known: Part of a view, 0..1, that they shall show; others are drawn anew, and the one
+            of twenty that shows most is taken where none shows so much.
         distraction: Share of the views whose unknown parts show what another frame saw, in place
             of nothing: a robot's camera shows more than the map knows, and never a black hole.
         seed: Of all draws.
@@ -79,8 +87,10 @@ class NovelViews:
 class WithNovelViews(AbstractDataset):
     """The frames of a data set, and views of the same place that are made of them.
 
-    Views are of the frames' own cameras, at their reduced size. The frames must know their depth
-    and pose, and be few enough to be held in memory together.
+    Views are of the frames' own cameras, at their reduced size, in which all frames are held in
+    memory together. Frames must be of one place, and know their depth and pose; those that cannot
+    be read are left out. Surfaces have no thickness: a camera that comes to stand behind one sees
+    its front from behind.
     """
 
     NAME = 'novel views'
@@ -140,9 +150,24 @@ class WithNovelViews(AbstractDataset):
         if index < len(self._real):
             return self._real.sample(index, epoch)
         if self._place is None:
-            frames = [self._real.sample(i) for i in range(len(self._real))]
-            self._place = _Place([self._reduce(f) for f in frames] if self._reduce else frames)
-        return self._place.view(index - len(self._real), self._keys[index], self._settings)
+            self._place = _Place(list(self._readable()))
+        made = self._place.view(index - len(self._real), self._keys[index], self._settings)
+        if made is None:
+            raise UnreadableError(
+                self.root / self._keys[index],
+                'poses from which the frames show something: narrow novel_views.half_m, half_deg',
+            )
+        return made
+
+    def _readable(self) -> Iterator[Sample]:
+        """The frames, each reduced before the next one is read."""
+        for i in range(len(self._real)):
+            try:
+                frame = self._real.sample(i)
+            except UnreadableError as error:
+                log.warning('%s: no novel view is made of it', error)
+                continue
+            yield self._reduce(frame) if self._reduce else frame
 
 
 class _Place:
@@ -154,14 +179,20 @@ class _Place:
             raise DataError('novel_views: no frame has both depth and a pose: nothing to carry')
         if any(f.view.camera.wraps for f in self._frames):
             raise DataError('novel_views: panoramas are not carried to other places')
+        worlds = sorted({world_of(f) for f in self._frames})
+        if len(worlds) > 1:
+            raise DataError(
+                f'novel_views: frames of {worlds[0]!r} and of {worlds[1]!r} are not in one frame '
+                'of reference: train on one place at a time'
+            )
         self._poses = np.array([_camera_pose(f) for f in self._frames])
         parts = [_points(f) for f in self._frames]
         # (P, 3) of all frames, m, map frame; and which frame saw it.
         self._points = np.concatenate(parts)
         self._seer = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
 
-    def view(self, number: int, key: str, settings: NovelViews) -> Sample:
-        """One new view; that of the best of the poses drawn, where none is good."""
+    def view(self, number: int, key: str, settings: NovelViews) -> Sample | None:
+        """One new view; of the best of the poses drawn, where none is good, or None."""
         rng = np.random.default_rng([_STREAM, settings.seed, number])
         best: tuple[float, _Merged, Sample, Array] | None = None
         for _ in range(_DRAWS):
@@ -176,8 +207,8 @@ class _Place:
                 best = (merged.known * good, merged, frame, T)
             if best is not None and best[0] >= settings.least_known:
                 break
-        if best is None:
-            raise DataError(f'{key}: no frame sees anything from the poses drawn: half_m too wide')
+        if best is None or best[0] < _LEAST:
+            return None
         _, merged, frame, T = best
         other = self._frames[int(rng.integers(len(self._frames)))].view
         image, depth = merged.image, merged.depth
@@ -187,9 +218,10 @@ class _Place:
         view = replace(frame.view, image=image, depth=depth)
         return Sample(
             key=key,
-            sequence=key.rpartition('/')[0],
+            sequence=frame.sequence,
             view=view,
             T_map_base=T @ se3.inverse(frame.view.T_base_camera),
+            datum=frame.datum,
         )
 
     def _merged(self, T: Array, frame: Sample, most: int) -> '_Merged | None':
@@ -207,7 +239,7 @@ class _Place:
         which = np.flatnonzero(inside)
         rows = (v[which] * _CELLS[0] / camera.height).astype(int)
         columns = (u[which] * _CELLS[1] / camera.width).astype(int)
-        # How well (0..1) each frame saw what is in each cell: from nearby, and from this side.
+        # How well (0..1) each frame saw what is in each cell: the cosine between the two looks.
         well = np.zeros((len(self._frames), _CELLS[0] * _CELLS[1]))
         np.maximum.at(well, (self._seer[which], rows * _CELLS[1] + columns), cosine[which])
         warps = [

@@ -24,6 +24,8 @@ Floats = NDArray[np.float32]
 
 _HEADER = 'NVM_V3'
 _MAX_OFF_UNIT = 0.01
+# Larger numbers are damage; single precision holds this one.
+_FAR = 1e30
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,15 @@ def iter_points(path: Path) -> Iterator[NvmPoint]:
             number, words = next(rows, (0, []))
             try:
                 values = np.array(words, dtype=np.float64)
+                # Not so of what is no number, nor of what single precision does not hold.
+                if not (np.abs(values) < _FAR).all() or values[6] < 0 or values[6] % 1:
+                    raise ValueError('expected finite numbers, and how often it was seen')
                 seen = int(values[6])
                 cameras = values[7 : 7 + 4 * seen : 4].astype(np.int64)
-            except (ValueError, IndexError) as error:
-                raise DataError(f'{path}:{number} is no point: the file is cut off') from error
+            except (ValueError, IndexError, OverflowError) as error:
+                raise DataError(
+                    f'{path}:{number} is no point: the file is cut off or damaged'
+                ) from error
             # Each is a camera, a feature and where it is; a number cut short is another number.
             whole = (len(values) - 7) // 4
             if whole < seen:
@@ -112,11 +119,10 @@ def read_observations(path: Path) -> dict[str, Floats]:
     places, cameras, numbers = array('f'), array('i'), array('i')
     for number, point in enumerate(iter_points(path)):
         seen = sorted(set(point.cameras.tolist()))
-        strange = seen and not (seen[0] >= 0 and seen[-1] < len(names))
-        if strange or not np.isfinite(point.xyz).all():
+        if seen and not (seen[0] >= 0 and seen[-1] < len(names)):
             raise DataError(
                 f'{path}: point {number} at {point.xyz.tolist()} is seen by cameras {seen}: '
-                f'expected three numbers, and cameras 0 to {len(names) - 1}: fetch it again'
+                f'expected cameras 0 to {len(names) - 1}: fetch it again'
             )
         places.extend(point.xyz.tolist())
         cameras.extend(seen)

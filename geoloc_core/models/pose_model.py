@@ -172,11 +172,15 @@ class PoseModel(Network):
         return PoseBelief(position, rotation, spread + torch.diag_embed(variance))
 
     def widen(self, factor: float) -> None:
-        """Multiplies every standard deviation that `belief` states, by way of `calibration`."""
+        """Multiplies the standard deviations that `belief` states, by way of `calibration`.
+
+        Floors and spreads begin within the bounds of `belief`, beyond which it would not see the
+        factor.
+        """
         with torch.no_grad():
-            for name in ('log_floor', 'log_spread'):
+            for name, bounds in (('log_floor', _LOG_FLOORS), ('log_spread', _LOG_SPREADS)):
                 if name in self.calibration:
-                    self.calibration[name] += math.log(factor)
+                    self.calibration[name].clamp_(*bounds).add_(math.log(factor))
 
     def answers(self, present: Tensor) -> Tensor:
         """(B,) bool: whether there is anything to answer from in `present` (B, 2)."""

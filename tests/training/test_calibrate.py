@@ -137,7 +137,13 @@ def test_a_network_without_frames_to_spare_takes_its_twins_calibration(tmp_path,
         if not name.startswith('calibration'):
             assert torch.equal(after.state_dict()[name], tensor), name
     _, calibration = provenance(whole / 'model.safetensors')
-    assert calibration == 'taken from its twin run, which kept frames back'
+    assert calibration == 'taken from its twin run'
+    # One of its own takes the place of that.
+    assert main([str(whole / 'model.safetensors'), '--config', str(run / 'config.yaml')]) == 0
+    assert 'NLL' in provenance(whole / 'model.safetensors')[1]
+    bare = ['--like', str(run / 'best.safetensors')]
+    assert main([str(whole / 'model.safetensors'), *bare]) == 1
+    assert 'never calibrated' in capsys.readouterr().err
 
 
 def test_another_network_is_no_twin():

@@ -8,10 +8,16 @@ import pytest
 
 from geoloc_core.errors import ConfigError, DataError
 from tests.training import room
+from tests.training.pose_networks import small
+from training.datasets.base import UnreadableError
+from training.datasets.observations import world_of
+from training.loading import make_loader, Preparation
 from training.loop.data import open_split
 from training.loop.reading import build
 from training.loop.settings import Data
 from training.novel_views import NovelViews, WithNovelViews
+from training.objectives.pose_loss import frame_tuples, PoseLossSettings
+from training.pose_preparation import CameraPosePreparation
 from training.reduction import Reduction
 
 WIDE = NovelViews(12, (0.3, 0.15, 0.3), (10.0, 35.0, 10.0), distraction=0.0)
@@ -91,11 +97,13 @@ def test_frames_come_first_and_views_are_the_same_whenever_asked(frames):
     other = WithNovelViews(frames, replace(WIDE, seed=1))
     assert not np.array_equal(other.sample(24).T_map_base, first.T_map_base)
     # A cache must tell them apart.
-    assert len({views.opened, other.opened, frames.opened}) == 3 and views.opened == again.opened
+    smaller = WithNovelViews(frames, WIDE, Reduction((40, 30), None))
+    assert len({views.opened, other.opened, frames.opened, smaller.opened}) == 4
+    assert views.opened == again.opened
 
 
 def test_unknown_parts_show_another_frame_where_that_is_wanted(frames):
-    far = replace(WIDE, half_deg=(60.0, 180.0, 60.0), least_known=0.0)
+    far = replace(WIDE, half_deg=(30.0, 60.0, 30.0), least_known=0.0)
     bare = WithNovelViews(frames, far)
     distracted = WithNovelViews(frames, replace(far, distraction=1.0))
     filled = 0
@@ -121,6 +129,71 @@ def test_what_cannot_be_made_is_said(tmp_path):
         blind.sample(24)
 
 
+def test_a_frame_that_cannot_be_read_is_left_out_and_read_once(tmp_path, caplog):
+    class Torn(room.Room):
+        reads = 0
+
+        def sample(self, index, epoch=0):
+            self.reads += 1
+            if index == 23:
+                raise UnreadableError(self.root / 'frame', 'a picture')
+            return super().sample(index, epoch)
+
+    torn = Torn(tmp_path, 'train')
+    views = WithNovelViews(torn, WIDE)
+    assert all(np.isfinite(views.sample(i).view.depth).mean() > 0.3 for i in (24, 30, 35))
+    assert torn.reads == 24 and caplog.text.count('no novel view is made of it') == 1
+
+
+def test_frames_of_two_places_are_not_mixed(tmp_path):
+    class Two(room.Room):
+        def sample(self, index, epoch=0):
+            sample = super().sample(index, epoch)
+            return replace(sample, sequence=f'office-{index % 2}')
+
+    with pytest.raises(DataError, match="'office-0' and of 'office-1'"):
+        WithNovelViews(Two(tmp_path, 'train'), WIDE).sample(24)
+
+
+def test_views_are_in_the_world_of_their_frames(frames):
+    sample = WithNovelViews(frames, WIDE).sample(24)
+    assert world_of(sample) == world_of(frames.sample(0))
+
+
+def test_a_pose_that_shows_nothing_is_counted_not_learned(frames):
+    # Ten metres off one stands outside, where all surfaces are seen from behind or not at all.
+    away = NovelViews(30, (10.0, 10.0, 10.0), (180.0, 180.0, 180.0), distraction=0.0)
+    views, given = WithNovelViews(frames, away), 0
+    for i in range(24, 54):
+        try:
+            assert np.isfinite(views.sample(i).view.depth).any()
+            given += 1
+        except UnreadableError as error:
+            assert 'half_m' in str(error)
+    assert given < 30
+
+
+def test_workers_and_a_cache_give_the_same(frames, tmp_path):
+    preparation = CameraPosePreparation(small('atloc').inputs)
+    batches = [[(0, 3), (0, 24), (0, 30)], [(2, 24), (1, 35), (0, 0)]]
+    seen = []
+    for workers, cache in ((0, None), (1, tmp_path / 'cache'), (0, tmp_path / 'cache')):
+        views = WithNovelViews(frames, WIDE)
+        made = Preparation(prepare=preparation, cache=cache)
+        seen.append(list(make_loader(views, batches, made, workers=workers)))
+    for other in seen[1:]:
+        for a, b in zip(seen[0], other, strict=True):
+            assert a.keys == b.keys
+            for name in a.tensors:
+                np.testing.assert_array_equal(a.tensors[name], b.tensors[name])
+
+
+def test_views_have_no_earlier_frame(frames):
+    settings = PoseLossSettings(relative='rigid')
+    with pytest.raises(ConfigError, match='novel_views: null'):
+        frame_tuples(settings, WithNovelViews(frames, WIDE), np.arange(36))
+
+
 @pytest.mark.parametrize(
     ('setting', 'said'),
     [
@@ -134,6 +207,12 @@ def test_settings_out_of_range_are_named(setting, said):
     data = {'reader': 'room', 'train': {'split': 'train', 'novel_views': setting}}
     with pytest.raises(ConfigError, match=said):
         build(Data, data)
+
+
+def test_a_limit_beside_them_is_refused():
+    with pytest.raises(ConfigError, match=r'train\.limit: expected null'):
+        train = {'split': 'train', 'limit': 5, 'novel_views': {'count': 5}}
+        build(Data, {'reader': 'room', 'train': train})
 
 
 def test_a_recipe_asks_for_them(tmp_path):

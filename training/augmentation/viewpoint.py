@@ -103,7 +103,8 @@ class Warp:
     Attributes:
         image: (H, W, 3) uint8, black outside of the real picture.
         depth: (H, W) float32 m from the new pose, NaN where unknown.
-        shown: (H, W) bool, where the colour is true, as far as the real picture can tell.
+        shown: (H, W) bool, where the colour is true, as far as the real picture can tell: of a
+            surface that is looked at from behind it tells the front.
         hidden: (H, W) bool, what something hid from the real camera.
     """
 

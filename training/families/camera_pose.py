@@ -107,9 +107,10 @@ class CameraPoseFamily(AbstractFamily):
 
         Errors of pose networks have longer tails than a Gaussian, whose likelihood then asks for
         ellipsoids that hold too few of them. So after the likeliest scalars all covariances grow
-        by one factor, until the 95 % ellipsoid holds 95 % of the frames (split conformal
-        prediction: Lei et al., "Distribution-Free Predictive Inference for Regression", JASA
-        2018, of the Mahalanobis distance).
+        by one factor, until the 95 % ellipsoid holds 95 % of what was seen, the four ways
+        together. This is the score and the quantile of conformal prediction (Lei et al.,
+        "Distribution-Free Predictive Inference for Regression", JASA 2018) without its guarantee:
+        the scalars saw the same frames, and frames of one walk are not independent.
         """
         stored = list(_stored(model, batches, device, samples))
         count = sum(len(truth[0]) for _, truth in stored)
@@ -187,8 +188,11 @@ def _factor_to_cover(believed: Iterable[tuple[PoseBelief, tuple[Tensor, Tensor]]
     values = [
         nees(_array(pose_error(belief, *truth)), _array(belief.cov)) for belief, truth in believed
     ]
-    ordered = np.sort(np.concatenate(values))
-    # The one more is the frame that is still to come.
+    found = np.concatenate(values)
+    # An infinite one would tell nothing of the others, and no factor holds it.
+    ordered = np.sort(found[np.isfinite(found)])
+    if not len(ordered):
+        return 1.0
     rank = min(math.ceil(0.95 * (len(ordered) + 1)), len(ordered))
     return max(1.0, math.sqrt(ordered[rank - 1] / chi2_limit(0.95, 6)))
 

@@ -60,7 +60,8 @@ class Split:
         reduce: Other sizes.
         augment: Other steps.
         limit: Take so many samples, evenly spread over the split; None for all.
-        novel_views: Add views of the place from elsewhere, made of the split's RGB-D frames.
+        novel_views: Add views of the place from elsewhere, made of the split's RGB-D frames; not
+            together with a limit.
     """
 
     split: str
@@ -74,6 +75,8 @@ class Split:
 
     def __post_init__(self) -> None:
         """Checks the range."""
+        if self.limit is not None and self.novel_views is not None:
+            raise OutOfRange('limit', 'null where there are novel_views: their count is the limit')
         _above('limit', self.limit, 0)
 
 

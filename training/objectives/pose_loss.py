@@ -17,6 +17,7 @@ from geoloc_core.models.pose_model import PoseModel
 from geoloc_core.models.rotations import half_angle_sine, log_quaternion, rotation_from
 from training.datasets.base import AbstractDataset
 from training.loop.companions import Companions
+from training.novel_views import WithNovelViews
 
 RELATIVE = ('none', 'difference', 'rigid')
 
@@ -205,9 +206,18 @@ def pairs_in(places: Tensor, spacing: int) -> Tensor:
 def frame_tuples(
     settings: PoseLossSettings, dataset: AbstractDataset, indices: np.ndarray
 ) -> FrameTuples | None:
-    """The rule of `Objective.companions`; None where no relative term is wanted."""
+    """The rule of `Objective.companions`; None where no relative term is wanted.
+
+    Raises:
+        ConfigError: Frames of the data set do not follow each other.
+    """
     if settings.relative == 'none':
         return None
+    if isinstance(dataset, WithNovelViews):
+        raise ConfigError(
+            f'objective.settings.relative: {settings.relative!r} is of frames taken one after the '
+            "other, which novel_views are not: set it to 'none', or data.train.novel_views: null"
+        )
     keys = [dataset.keys[i] for i in indices]
     return FrameTuples(keys, settings.frames, settings.spacing)
 

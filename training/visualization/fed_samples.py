@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recipe feeds to its network, after all augmentation: a look before hours of training."""
+"""What a recipe feeds to its network, after all augmentation: a look before hours of training.
+
+Sample by sample, as the network takes them; not what an objective adds, nor which ones it puts
+into one batch.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geoloc_core.errors import ConfigError
 from geoloc_core.visualization.ink import heat_colours
 from training.loading import Batch
 from training.loop.data import training_batches, Wanted
@@ -28,7 +33,7 @@ def fed_pictures(
         side: Width of each picture, px.
 
     Raises:
-        ConfigError: The settings do not fit the data.
+        ConfigError: The settings do not fit the data, or there is no picture in what it is fed.
         DataError: The data cannot be read, or has fewer samples.
     """
     from geoloc_core.models.registry import make_model
@@ -44,10 +49,10 @@ def fed_pictures(
     )  # fmt: skip
     batch: Batch = next(iter(loader))
     arrays = {name: tensor.numpy() for name, tensor in batch.tensors.items()}
-    return [
-        (_side_by_side([p for a in arrays.values() for p in _picture(a[i], side)]), key)
-        for i, key in enumerate(batch.keys)
-    ]
+    rows = [[p for a in arrays.values() for p in _picture(a[i], side)] for i in range(len(batch))]
+    if not rows or not rows[0]:
+        raise ConfigError(f'{model.NAME} is fed {", ".join(arrays) or "nothing"}: no picture')
+    return [(_side_by_side(row), key) for row, key in zip(rows, batch.keys, strict=True)]
 
 
 def _picture(array: NDArray, side: int) -> list[Image]:

@@ -141,7 +141,11 @@ def test_fewer_points_are_filled_up(root):
     [
         ('2 0 17 1.5 -2.5 2 4', '2 0 17 1.5 -2.5 3 4', r'point 0 .*cameras \[0, 3\]: .*0 to 2'),
         ('2 0 17 1.5', '2 -1 17 1.5', r'cameras \[-1, 2\]'),
-        ('0 0 9 255', '0 nan 9 255', r'point 1 at \[0.0, nan, 9.0\]'),
+        ('0 0 9 255', '0 nan 9 255', 'is no point'),
+        ('0 0 9 255', '0 1e300 9 255', 'is no point'),
+        ('255 0 1 1 1 3', '255 0 1 inf 1 3', 'is no point'),
+        ('255 0 1 1 1 3', '255 0 1 -1 1 3', 'is no point'),
+        ('255 0 1 1 1 3', '255 0 1 0.9 1 3', 'is no point'),
         ('0 0 9 255 0 1 1 1 3 0.5 0.5', '0 0 9 255 0 1 1 1 3', '0 of 1 measurements'),
         (MODEL[MODEL.index('\n2\n') :], '\n0\n', '3 cameras and no point'),
         (MODEL[MODEL.index('\n2\n') :], '', 'expected a count'),
