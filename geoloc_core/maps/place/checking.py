@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 _MAX_RESOLUTION_RATIO = 2.0
 _MAX_OFF_PX = 1.0
 _MAX_DISAGREEMENT_M = 0.10
+# Up to this distance; what is further off may disagree in proportion, as a pixel shows more of it.
+_NEAR_M = 4.0
 _MIN_POINTS = 50
 # Of the points of a keyframe, another one must see this share to overlap with it.
 _OVERLAP = 0.2
@@ -87,11 +89,12 @@ def check_place(place: PlaceMap) -> Report:
             f'the depth of overlapping keyframes differs by {disagreement:.2f} m (median): wrong '
             'poses, wrong unit of depth, or depth that is not registered to colour'
         )
-    gap = _match_gap_m(place, pairs)
-    if gap > _MAX_DISAGREEMENT_M:
+    gap, range_m = _match_gap_m(place, pairs)
+    if gap > _MAX_DISAGREEMENT_M * max(1.0, range_m / _NEAR_M):
         problems.append(
-            f'features that match between keyframes have points {gap:.2f} m apart (median): wrong '
-            'poses, wrong unit of depth, or depth that is not registered to colour'
+            f'features that match between keyframes have points {gap:.2f} m apart (median, at '
+            f'{range_m:.1f} m): wrong poses, wrong unit of depth, or depth that is not registered '
+            'to colour'
         )
     if alone.mean() > 0.5 and len(alone) > 2:
         problems.append(
@@ -243,19 +246,23 @@ def _disagreements(place: PlaceMap, pairs: list[tuple[int, int]]) -> dict[tuple[
     return gaps
 
 
-def _match_gap_m(place: PlaceMap, pairs: list[tuple[int, int]]) -> float:
-    """Median distance, m, between points of matched features, of the pairs that share most.
+def _match_gap_m(place: PlaceMap, pairs: list[tuple[int, int]]) -> tuple[float, float]:
+    """Median distance, m, between points of matched features, and of these from their cameras.
 
-    Unlike depth it also notices what slides along a wall.
+    Of the pairs that share most. Unlike depth it also notices what slides along a wall.
     """
-    gaps = []
+    gaps, ranges = [], []
     for i, j in pairs[:_MATCHED_PAIRS]:
         a, b = place.keyframes[i], place.keyframes[j]
         i_a, i_b = mutual_matches(a.descriptors, b.descriptors)
         gap = np.linalg.norm(a.points[i_a] - b.points[i_b], axis=1)
+        away = np.linalg.norm(a.points[i_a] - a.T_place_camera[:3, 3], axis=1)
         gaps.append(gap[np.isfinite(gap)])
+        ranges.append(away[np.isfinite(gap)])
     found = np.concatenate(gaps) if gaps else np.zeros(0)
-    return float(np.median(found)) if len(found) >= _MIN_COMMON else float('nan')
+    if len(found) < _MIN_COMMON:
+        return float('nan'), float('nan')
+    return float(np.median(found)), float(np.median(np.concatenate(ranges)))
 
 
 def _gap(

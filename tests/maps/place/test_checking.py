@@ -58,6 +58,23 @@ def test_depth_of_another_scale_is_found_once_the_camera_moves(paintings):
     assert any('features that match' in p and 'wrong unit' in p for p in problems), problems
 
 
+@pytest.mark.parametrize(('share', 'sound'), [(0.015, True), (0.08, False)])
+def test_in_a_hall_points_may_lie_further_apart_than_in_a_room(place, share, sound):
+    """The room five times as large; every second keyframe's depth is longer by a share of it."""
+
+    def enlarged(i, k):
+        T = k.T_place_camera.copy()
+        T[:3, 3] *= 5.0
+        longer = 1.0 + share * (i % 2)
+        points = T[:3, 3] + longer * (5.0 * k.points - T[:3, 3])
+        nothing = k.depth[:0, :0]
+        return replace(k, T_place_camera=T, points=points.astype(np.float32), depth=nothing)
+
+    report = check_place(with_keyframes(place, enlarged))
+    assert report.gap_m > 0.1
+    assert any('features that match' in p for p in report.problems) != sound, report
+
+
 def test_keyframes_with_few_points_are_named(place):
     def blind(i, k):
         return replace(k, points=np.full_like(k.points, np.nan)) if i == 0 else k
