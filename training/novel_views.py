@@ -243,9 +243,8 @@ class _Place:
         well = np.zeros((len(self._frames), _CELLS[0] * _CELLS[1]))
         np.maximum.at(well, (self._seer[which], rows * _CELLS[1] + columns), cosine[which])
         warps = [
-            warp(self._frames[i].view, se3.inverse(self._poses[i]) @ T)
+            warp(self._frames[i].view, se3.inverse(self._poses[i]) @ T, camera)
             for i in _covering(well, most)
-            if self._frames[i].view.camera == camera
         ]
         return _merge(warps) if warps else None
 

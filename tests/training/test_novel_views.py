@@ -86,6 +86,28 @@ def test_a_near_thing_seen_by_one_frame_hides_what_others_see_behind_it(frames):
         assert (sample.view.image[25:35, 35:45] == 255).all()
 
 
+def test_frames_of_several_cameras_show_each_other(tmp_path):
+    """As where a list of poses has a focal length of each frame."""
+
+    class Mixed(room.Room):
+        def sample(self, index, epoch=0):
+            sample = super().sample(index, epoch)
+            own = replace(room.CAMERA, fx=60.0 + 0.5 * index, fy=62.0, cx=41.0, cy=28.0)
+            image, depth = room.see(sample.T_map_camera, own)
+            return replace(sample, view=replace(sample.view, image=image, depth=depth, camera=own))
+
+    views, known, cameras = WithNovelViews(Mixed(tmp_path, 'train'), WIDE), [], set()
+    for i in range(24, 36):
+        made = views.sample(i)
+        cameras.add(made.view.camera.fx)
+        image, depth = room.see(made.T_map_camera, made.view.camera)
+        both = np.isfinite(made.view.depth)
+        assert off(made.view.image, image, both) <= 6
+        assert np.median(np.abs(made.view.depth - depth)[both]) < 0.03
+        known.append(both.mean())
+    assert len(cameras) > 3 and np.mean(known) > 0.8
+
+
 def test_frames_come_first_and_views_are_the_same_whenever_asked(frames):
     views, again = WithNovelViews(frames, WIDE), WithNovelViews(frames, WIDE)
     assert len(views) == 24 + 12 and views.keys[:24] == list(frames.keys)

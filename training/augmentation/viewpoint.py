@@ -88,7 +88,7 @@ def seen_from(view: GroundView, T_camera_moved: Array, noise: int = 0) -> tuple[
     Returns:
         The new view, its mount unchanged; and which part of it, 0..1, the real one showed.
     """
-    seen = warp(view, T_camera_moved)
+    seen = warp(view, T_camera_moved, view.camera)
     image = seen.image.copy()
     generator = np.random.default_rng(noise)
     image[seen.hidden] = generator.integers(0, 256, (int(seen.hidden.sum()), 3), dtype=np.uint8)
@@ -114,19 +114,20 @@ class Warp:
     hidden: NDArray[np.bool_]
 
 
-def warp(view: GroundView, T_camera_moved: Array) -> Warp:
-    """Carries a picture through its depth to another pose of the same camera.
+def warp(view: GroundView, T_camera_moved: Array, moved_camera: AbstractCamera) -> Warp:
+    """Carries a picture through its depth to a camera elsewhere.
 
     Args:
         view: Of any camera but a panorama.
         T_camera_moved: (4, 4) optical frame of the moved camera -> of the real one.
+        moved_camera: Any but a panorama; its size is that of what comes.
     """
     camera = view.camera
     depth = np.full(view.image.shape[:2], np.nan, np.float32) if view.depth is None else view.depth
-    moved = register_depth(depth, camera, camera, se3.inverse(T_camera_moved))
+    moved = register_depth(depth, camera, moved_camera, se3.inverse(T_camera_moved))
     moved = _closed(moved)
     far = ~np.isfinite(moved)
-    rays = _rays(camera)
+    rays = _rays(moved_camera)
     # A direction in place of a point: its own picture is what it would be from far away.
     points = rays * np.where(far, np.float32(1.0), moved)[..., None]
     T = T_camera_moved.astype(np.float32)
