@@ -16,6 +16,7 @@ from training.augmentation.photometric import (
     JitterPatch,
     JitterView,
     LimitFieldOfView,
+    ScaleDepth,
 )
 from training.augmentation.pipeline import Pipeline, pipeline_from, STEPS
 from training.augmentation.prior import DrawPrior, MovePrior
@@ -35,6 +36,7 @@ __all__ = [
     'Pipeline',
     'pipeline_from',
     'RollPanorama',
+    'ScaleDepth',
     'ShiftPatch',
     'Step',
     'STEPS',

@@ -123,17 +123,20 @@ class LimitFieldOfView(Step):
 
 @dataclass(frozen=True)
 class EraseBlocks(Step):
-    """Covers rectangles of the ground view with noise: something stood before the camera.
+    """Covers rectangles of the ground view: something stood before the camera.
 
-    Depth there becomes NaN and the class `HIDDEN_CLASS`.
+    They are filled with noise, from which no network can learn a colour, or are black, as a hand
+    on the lens is. Depth there becomes NaN and the class `HIDDEN_CLASS`.
 
     Attributes:
         count: (least, most) rectangles.
         side: (least, most) side of a rectangle, as a part of the picture's, 0..1.
+        black: Share of the samples, 0..1, whose rectangles are black.
     """
 
     count: tuple[int, int] = (1, 3)
     side: tuple[float, float] = (0.05, 0.25)
+    black: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuses settings outside their range."""
@@ -142,6 +145,7 @@ class EraseBlocks(Step):
         self.require(good, 'count', '(least, most), 0 or more')
         good = len(self.side) == 2 and 0 < self.side[0] <= self.side[1] <= 1
         self.require(good, 'side', '(least, most), both within 0..1')
+        self.require(0 <= self.black <= 1, 'black', 'a share, 0..1')
 
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """See `Step.apply`."""
@@ -154,7 +158,7 @@ class EraseBlocks(Step):
             left = rng.integers(0, width - columns + 1)
             hidden[top : top + rows, left : left + columns] = True
         noise = rng.integers(0, 256, (int(hidden.sum()), 3), dtype=np.uint8)
-        return _hide(sample, hidden, noise)
+        return _hide(sample, hidden, 0 if rng.uniform() < self.black else noise)
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,31 @@ class DropDepth(Step):
             top = rng.integers(0, height - rows + 1)
             left = rng.integers(0, width - columns + 1)
             depth[top : top + rows, left : left + columns] = np.nan
+        return replace(sample, view=replace(sample.view, depth=depth))
+
+
+@dataclass(frozen=True)
+class ScaleDepth(Step):
+    """Multiplies all depth by one factor: a sensor out of calibration, or of another unit.
+
+    Attributes:
+        factor: (least, most), more than 0; shorter and longer come as often in proportion.
+    """
+
+    factor: tuple[float, float] = (0.8, 1.25)
+
+    def __post_init__(self) -> None:
+        """Refuses settings outside their range."""
+        super().__post_init__()
+        good = len(self.factor) == 2 and 0 < self.factor[0] <= self.factor[1]
+        self.require(good, 'factor', '(least, most), more than 0')
+
+    def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """See `Step.apply`."""
+        factor = np.exp(rng.uniform(*np.log(self.factor)))
+        if sample.view.depth is None:
+            return sample
+        depth = sample.view.depth * np.float32(factor)
         return replace(sample, view=replace(sample.view, depth=depth))
 
 

@@ -16,6 +16,7 @@ from training.augmentation.photometric import (
     JitterPatch,
     JitterView,
     LimitFieldOfView,
+    ScaleDepth,
 )
 from training.augmentation.prior import DrawPrior, MovePrior
 from training.augmentation.step import Step
@@ -33,6 +34,7 @@ STEPS: dict[str, type[Step]] = {
     'jitter_patch': JitterPatch,
     'erase_blocks': EraseBlocks,
     'drop_depth': DropDepth,
+    'scale_depth': ScaleDepth,
     'draw_prior': DrawPrior,
     'move_prior': MovePrior,
     'move_viewpoint': MoveViewpoint,

@@ -5,6 +5,11 @@ A frame's neighbours are nearly its copies. Splits that interleave them measure 
 remembers, not how well it localizes.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from geoloc_core.errors import DataError
 
 SPLITS = ('train', 'validation', 'test', 'all')
@@ -49,3 +54,46 @@ def stretch(
         'validation': range(first_validation, first_test),
         'test': range(first_test, count),
     }[split]
+
+
+def stretch_and_aside(
+    axes: NDArray[np.float64],
+    split: str,
+    *,
+    validation: float,
+    test: float,
+    guard: float,
+    aside: float,
+) -> Sequence[int]:
+    """The frames of one part of a recording whose validation also looks where training does not.
+
+    A stretch kept back for its time stands where training never stood, and yet looks at what it
+    looked at. A robot also looks elsewhere. So of the frames before the test those join the
+    validation whose optical axes are farthest from the mean of all, and leave training together
+    with the next ones in that order.
+
+    Args:
+        axes: (N, 3) optical axes of the frames, in order of time, unit vectors, map frame; NaN
+            where one is not known, which is then taken for that of a frame in the middle.
+        split: As of `stretch`.
+        validation: As of `stretch`.
+        test: As of `stretch`.
+        guard: As of `stretch`; as many of the next frames in order of looking are left out.
+        aside: Share of the frames before the test that is kept back for where it looks.
+
+    Returns:
+        Their numbers, 0 .. N - 1, in order of time; possibly none.
+    """
+    part = stretch(len(axes), split, validation, test, guard)
+    first_test = len(axes) - round(len(axes) * test)
+    before = axes[:first_test]
+    # Of any length: where a recording looks all round, the sum is nearly nothing.
+    known = before[np.isfinite(before).all(axis=1)]
+    order = np.argsort(before @ known.sum(axis=0), kind='stable')
+    kept = {int(i) for i in order[: round(first_test * aside)]}
+    if split == 'validation':
+        return sorted(kept.union(part))
+    if split == 'train' and kept:
+        beside = {int(i) for i in order[: len(kept) + round(first_test * guard)]}
+        return [i for i in part if i not in beside]
+    return part

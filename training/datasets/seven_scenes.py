@@ -15,6 +15,9 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geoloc_core.errors import DataError
 from geoloc_core.formats.kinect import CALIBRATIONS, DEPTH_CAMERA
 from geoloc_core.formats.pose_list import ListedPose, read_pose_list
@@ -24,7 +27,7 @@ from geoloc_core.geometry.registration import register_depth
 from geoloc_core.types import GroundView
 from training.datasets.base import AbsentError, AbstractDataset, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
-from training.datasets.holdout import check_shares, GUARD, stretch
+from training.datasets.holdout import check_shares, GUARD, stretch, stretch_and_aside
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
 from training.datasets.seven_scenes_files import (
@@ -39,6 +42,8 @@ from training.datasets.seven_scenes_files import (
     read_split,
     scene_folders,
 )
+
+Array = NDArray[np.float64]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +73,7 @@ class SevenScenes(AbstractDataset):
         validation: float = 0.1,
         test: float = 0.25,
         guard: float = GUARD,
+        aside: float = 0.0,
         calibration: str = 'liris',
         poses: Path | str | None = None,
     ) -> None:
@@ -84,6 +90,8 @@ class SevenScenes(AbstractDataset):
                 0 leaves the publisher's whole training split.
             test: For a folder of frames without lists: share of its frames, the last ones.
             guard: Share of each training sequence between training and what follows it, left out.
+            aside: Share of each training sequence that joins the validation for where it looks:
+                the frames whose optical axes are farthest from the mean; 0 for none.
             calibration: How colour and depth relate when `registered`: 'liris', as the field's
                 methods take it, or 'redkitchen', fitted to that scene's pictures.
             poses: Instead of the frames' own poses those of a list (`formats.pose_list`) of the
@@ -95,8 +103,8 @@ class SevenScenes(AbstractDataset):
                 `poses` with `registered` false.
         """
         super().__init__(root, split, seed=seed)
-        check_shares(validation=validation, test=test, guard=guard)
-        self._guard = guard
+        check_shares(validation=validation, test=test, guard=guard, aside=aside)
+        self._guard, self._aside = guard, aside
         self.registered = registered
         if calibration not in CALIBRATIONS:
             raise DataError(f'calibration {calibration!r}: choose one of {tuple(CALIBRATIONS)}')
@@ -192,9 +200,23 @@ class SevenScenes(AbstractDataset):
         split = self.split
         if split == 'test' and test == 0.0:
             split = 'all'
-        self._frames += [
-            frames[i] for i in stretch(len(frames), split, validation, test, self._guard)
-        ]
+        self._frames += [frames[i] for i in self._part(frames, split, validation, test)]
+
+    def _part(
+        self, frames: Sequence[Frame], split: str, validation: float, test: float
+    ) -> Sequence[int]:
+        """Numbers of the frames of a sequence that are of a split."""
+        if not self._aside:
+            return stretch(len(frames), split, validation, test, self._guard)
+        axes = [_optical_axis(frame) for frame in frames]
+        return stretch_and_aside(
+            np.reshape(axes, (-1, 3)),
+            split,
+            validation=validation,
+            test=test,
+            guard=self._guard,
+            aside=self._aside,
+        )
 
     @classmethod
     def recognises(cls, root: Path) -> bool:
@@ -252,6 +274,14 @@ class SevenScenes(AbstractDataset):
             ),
             T_map_base=base_from_camera(T_world_camera),
         )
+
+
+def _optical_axis(frame: Frame) -> Array:
+    """(3,) in the scene; NaN where the pose cannot be read, which is said when it is asked for."""
+    try:
+        return read_pose(frame.files[2])[:3, 2]
+    except UnreadableError:
+        return np.full(3, np.nan)
 
 
 def _scenes(root: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from training.augmentation import (
     JitterPatch,
     JitterView,
     LimitFieldOfView,
+    ScaleDepth,
 )
 from training.augmentation.photometric import HIDDEN_CLASS
 
@@ -115,6 +116,35 @@ def test_erased_blocks_hide_picture_depth_and_classes_alike():
     np.testing.assert_array_equal(none.view.image, sample.view.image)
 
 
+def test_a_share_of_what_is_erased_is_black():
+    sample = compass_sample('pinhole')
+    always = EraseBlocks(count=(1, 1), side=(0.5, 0.5), black=1.0).apply(sample, rng(1))
+    hidden = always.view_classes == HIDDEN_CLASS
+    assert hidden.mean() == pytest.approx(0.25, abs=0.02)
+    assert not always.view.image[hidden].any()
+    half = EraseBlocks(count=(1, 1), side=(0.5, 0.5), black=0.5)
+    drawn = [half.apply(sample, rng(seed)) for seed in range(40)]
+    black = [not s.view.image[s.view_classes == HIDDEN_CLASS].any() for s in drawn]
+    assert 10 < sum(black) < 30
+
+
+def test_depth_is_scaled_by_one_factor_and_nothing_else():
+    sample = compass_sample('pinhole')
+    known = np.isfinite(sample.view.depth)
+    factors = []
+    for seed in range(40):
+        scaled = ScaleDepth(factor=(0.5, 2.0)).apply(sample, rng(seed))
+        ratio = scaled.view.depth[known] / sample.view.depth[known]
+        assert np.ptp(ratio) < 1e-5 and np.isnan(scaled.view.depth[~known]).all()
+        assert scaled.view.image is sample.view.image
+        factors.append(ratio[0])
+    assert 0.5 <= min(factors) < 0.7 and 1.5 < max(factors) <= 2.0
+    # As often too short as too long.
+    assert abs(np.mean(np.log(factors))) < 0.25
+    without = replace(sample, view=replace(sample.view, depth=None))
+    assert ScaleDepth().apply(without, rng()) is without
+
+
 def test_depth_is_dropped_and_nothing_else():
     sample = compass_sample('pinhole')
     dropped = DropDepth(pixels=(0.2, 0.2), blocks=(0, 0)).apply(sample, rng())
@@ -136,6 +166,9 @@ def test_depth_is_dropped_and_nothing_else():
         (LimitFieldOfView, {'visible_deg': (240, 180)}, 'visible_deg.*0..360'),
         (EraseBlocks, {'count': (3, 1)}, 'count'),
         (EraseBlocks, {'side': (0.0, 0.2)}, 'side'),
+        (EraseBlocks, {'black': 1.5}, 'black'),
+        (ScaleDepth, {'factor': (0.0, 1.0)}, 'factor'),
+        (ScaleDepth, {'factor': (1.2, 0.8)}, 'factor'),
         (DropDepth, {'pixels': (0.0, 1.2)}, 'pixels'),
         (DropDepth, {'blocks': (-1, 2)}, 'blocks'),
         (JitterView, {'gamma': 1.0}, r'JitterView\.gamma'),

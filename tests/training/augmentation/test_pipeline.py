@@ -19,6 +19,7 @@ SETTINGS = [
     {'step': 'jitter_patch'},
     {'step': 'erase_blocks', 'count': [1, 2]},
     {'step': 'drop_depth'},
+    {'step': 'scale_depth', 'factor': [0.9, 1.1]},
     {'step': 'crop_view', 'scale': [0.8, 1.0], 'size': [200, 100]},
     {'step': 'through_lens', 'fov_deg': [70, 90]},
     {'step': 'move_viewpoint'},

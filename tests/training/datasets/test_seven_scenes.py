@@ -155,6 +155,27 @@ def test_a_folder_of_frames_is_split_by_stretches(tmp_path):
     assert train[1].view.stamp_ns == 5 * 10**9 // 30
 
 
+def test_frames_that_look_aside_can_be_kept_back(tmp_path):
+    root = tmp_path / 'seq'
+    yaws = {5: 0.9, 6: 0.8, 9: 0.4}
+    for number in range(20):
+        T = se3.from_xyz_rpy(0.1 * number, 0, 0, 0, 0, 0)
+        # The camera turns about its own y, which points down.
+        yaw = yaws.get(number, 0.0)
+        T[:3, :3] = se3.exp_rotation(np.array([0.0, yaw, 0.0]))
+        write_frame(root, number, T)
+    options = {'validation': 0.1, 'guard': 0.05, 'aside': 0.15}
+    train, validation, test = (SevenScenes(root, name, **options) for name in SevenScenes.SPLITS)
+    assert [int(key[-6:]) for key in validation.keys] == [5, 6, 13, 14]
+    assert [int(key[-6:]) for key in train.keys] == [0, 1, 2, 3, 4, 7, 8, 10, 11]
+    assert test.keys == SevenScenes(root, 'test').keys
+    # One whose pose cannot be read is still listed, and refused when it is asked for.
+    (root / 'frame-000005.pose.txt').write_text('1 0 0')
+    damaged = SevenScenes(root, 'train', **options)
+    assert 5 in [int(key[-6:]) for key in damaged.keys]
+    assert len(list(damaged)) == len(damaged) - 1
+
+
 def test_reduced_lists_are_told(scene, caplog):
     scene = scene.rename(scene.parent / 'heads')
     (scene / 'TestSplit.txt').unlink()
@@ -224,7 +245,9 @@ def test_two_files_that_claim_one_frame_are_refused(scene):
         SevenScenes(scene, 'train')
 
 
-@pytest.mark.parametrize('options', [{'validation': 1.5}, {'calibration': 'guess'}])
+@pytest.mark.parametrize(
+    'options', [{'validation': 1.5}, {'aside': 1.5}, {'calibration': 'guess'}]
+)
 def test_impossible_options_are_refused(scene, options):
     with pytest.raises(DataError, match=str(next(iter(options.values())))):
         SevenScenes(scene, 'train', **options)
