@@ -2,6 +2,7 @@
 """The interface of networks that answer with the pose of a camera in a place they learned."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from geoloc_core.models.pose_layers import PictureEncoder
 from geoloc_core.models.rotations import chordal_mean, rotation_from, rotation_vector, SIZES
 from geoloc_core.pose_spec import DepthSpec, PoseInputSpec
 
-# Which modalities an answer was made from; floors of the covariance are fitted for each.
+# Which modalities an answer was made from; the covariance is fitted for each.
 PATTERNS = ('both', 'colour', 'depth')
 # Where calibration begins: m and rad, of a network that has learned its place about half.
 _FIRST_STD = (0.2, 0.15)
@@ -103,8 +104,8 @@ class PoseModel(Network):
     `forward` gives: `raw` (B, K, 3 + r) what the heads say, K times, for losses; `present` (B, 2);
     and `doubt` (B,), a number that grows with the network's own doubt (0 where it has none).
     `belief` makes a pose and a covariance of them: the spread of the K poses, scaled, plus a floor
-    for each set of modalities that may be all there is, which grows with the doubt. Scales, floors
-    and growth are `calibration`; no published regressor states a covariance.
+    which grows with the doubt. Scales and floors (each m and rad, for each set of modalities that
+    may be all there is) and growth are `calibration`; no published regressor states a covariance.
 
     Attributes:
         inputs: What it is fed.
@@ -160,27 +161,33 @@ class PoseModel(Network):
             dim=-1,
         )
         spread = off.transpose(1, 2) @ off / max(off.shape[1], 1)
-        floor = _pattern(outputs['present'].float()) @ self.calibration['log_floor'].T
+        pattern = _pattern(outputs['present'].float())
+        floor = pattern @ self.calibration['log_floor'].T
         if 'growth' in self.calibration:
             floor = floor + self.calibration['growth'] * outputs['doubt'].float()[:, None]
         # m, m, m, rad, rad, rad. Within bounds, so that no step of a fit makes a covariance that
         # is none.
         variance = torch.exp(2.0 * floor.clamp(*_LOG_FLOORS)).repeat_interleave(3, dim=1)
         if 'log_spread' in self.calibration:
-            scale = self.calibration['log_spread'].clamp(*_LOG_SPREADS).exp().repeat_interleave(3)
-            spread = spread * scale[:, None] * scale
+            scales = pattern @ self.calibration['log_spread'].clamp(*_LOG_SPREADS).T
+            scale = scales.exp().repeat_interleave(3, dim=1)
+            spread = spread * scale[:, :, None] * scale[:, None, :]
         return PoseBelief(position, rotation, spread + torch.diag_embed(variance))
 
-    def widen(self, factor: float) -> None:
+    def widen(self, factors: Sequence[float]) -> None:
         """Multiplies the standard deviations that `belief` states, by way of `calibration`.
 
         Floors and spreads begin within the bounds of `belief`, beyond which it would not see the
         factor.
+
+        Args:
+            factors: One for each of `PATTERNS`, more than 0.
         """
+        grown = torch.tensor([math.log(factor) for factor in factors])
         with torch.no_grad():
             for name, bounds in (('log_floor', _LOG_FLOORS), ('log_spread', _LOG_SPREADS)):
                 if name in self.calibration:
-                    self.calibration[name].clamp_(*bounds).add_(math.log(factor))
+                    self.calibration[name].clamp_(*bounds).add_(grown.to(self.calibration[name]))
 
     def answers(self, present: Tensor) -> Tensor:
         """(B,) bool: whether there is anything to answer from in `present` (B, 2)."""

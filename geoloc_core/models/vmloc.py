@@ -24,6 +24,7 @@ from geoloc_core.models.pose_layers import (
 )
 from geoloc_core.models.pose_model import (
     depth_channels,
+    PATTERNS,
     picture_encoder,
     PoseModel,
     PoseSettings,
@@ -79,7 +80,7 @@ class VmLoc(PoseModel):
         # Opposite pairs: their mean is the posterior's, to first order without any noise.
         self.register_buffer('draws', torch.cat([half, -half]))
         self.draws: Tensor
-        self.calibration['log_spread'] = nn.Parameter(torch.zeros(2))
+        self.calibration['log_spread'] = nn.Parameter(torch.zeros(2, len(PATTERNS)))
         self.calibration['growth'] = nn.Parameter(torch.zeros(2))
 
     def posterior(self, colour: Tensor, depth: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:

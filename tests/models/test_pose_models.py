@@ -171,7 +171,7 @@ def test_the_covariance_grows_with_what_it_is_made_of(vmloc):
         scalars = vmloc.calibration
         saved = {name: p.clone() for name, p in scalars.items()}
         try:
-            scalars['log_spread'][0] = 1.0
+            scalars['log_spread'][0, 0] = 1.0
             assert vmloc.belief(outputs).cov[1, 0, 0] > cov[1, 0, 0]
             scalars['growth'][:] = 0.5
             doubtful = vmloc.belief({**outputs, 'doubt': torch.ones(2)}).cov

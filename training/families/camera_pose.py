@@ -19,12 +19,13 @@ from geoloc_core.models.pose_model import network_inputs, PoseBelief, PoseModel
 from geoloc_core.models.rotations import rotation_vector
 from training.calibration_fit import Fit, fit_scalars
 from training.families.base import AbstractFamily
+from training.families.pose_ways import seen_in_all_ways, Way
 from training.loop.settings import CAMERA_POSE_METRICS
 from training.pose_preparation import CameraPosePreparation
 
 Array = NDArray[np.float64]
 
-# What may be all that there is of a frame: calibration and robots meet each.
+# What may be all that there is of a frame, in the order of `pose_model.PATTERNS`.
 PRESENT = ((True, True), (True, False), (False, True))
 _ROUNDING = 1e-6
 
@@ -102,32 +103,42 @@ class CameraPoseFamily(AbstractFamily):
     def fit(self, model: Any, batches: Iterable[Any], device: torch.device, samples: int) -> Fit:
         """See `AbstractFamily`.
 
-        Each frame counts whole, without its depth, without its colour, and half covered, so that
-        the covariance of a robot that sees less is as honest as that of one that sees all.
+        Each frame counts in each of `pose_ways.WAYS`: whole, without its depth or its colour, half
+        covered and so on, so that the covariance of a robot that sees less is as honest as that of
+        one that sees all.
 
         Errors of pose networks have longer tails than a Gaussian, whose likelihood then asks for
-        ellipsoids that hold too few of them. So after the likeliest scalars all covariances grow
-        by one factor, until the 95 % ellipsoid holds 95 % of what was seen, the four ways
-        together. This is the score and the quantile of conformal prediction (Lei et al.,
-        "Distribution-Free Predictive Inference for Regression", JASA 2018) without its guarantee:
-        the scalars saw the same frames, and frames of one walk are not independent.
+        ellipsoids that hold too few of them. So after the likeliest scalars covariances grow, by
+        one factor for each set of modalities there may be, until the 95 % ellipsoid holds 95 % of
+        the frames seen in each single way: a fault with both modalities there does not show in
+        them, and the worst one must be held too. This is the score and the quantile of conformal
+        prediction (Lei et al., "Distribution-Free Predictive Inference for Regression", JASA 2018)
+        for groups, without its guarantee: the scalars saw the same frames, and frames of one walk
+        are not independent.
         """
-        stored = list(_stored(model, batches, device, samples))
-        count = sum(len(truth[0]) for _, truth in stored)
+        stored = _stored(model, batches, device, samples)
+        count = sum(len(truth[0]) for seen in stored.values() for _, truth in seen)
         if not count:
             return Fit(0, float('nan'), float('nan'))
 
-        def believed() -> Iterator[tuple[PoseBelief, tuple[Tensor, Tensor]]]:
-            for outputs, truth in stored:
-                yield model.belief(_on(outputs, device)), tuple(t.to(device) for t in truth)
+        def believed(ways: Iterable[Way]) -> Iterator[tuple[PoseBelief, tuple[Tensor, Tensor]]]:
+            for way in ways:
+                for outputs, truth in stored[way]:
+                    yield model.belief(_on(outputs, device)), tuple(t.to(device) for t in truth)
 
-        fit = fit_scalars(
-            model, lambda: (-log_density(belief, *truth) for belief, truth in believed()), count
+        def losses() -> Iterator[Tensor]:
+            return (-log_density(belief, *truth) for belief, truth in believed(stored))
+
+        fit = fit_scalars(model, losses, count)
+        factors = {way: _factor_to_cover(believed([way])) for way in stored}
+        model.widen(
+            [
+                max((factors[way] for way in stored if way.present == present), default=1.0)
+                for present in PRESENT
+            ]
         )
-        factor = _factor_to_cover(believed())
-        model.widen(factor)
         with torch.no_grad():
-            after = torch.cat([-log_density(b, *truth) for b, truth in believed()]).mean()
+            after = torch.cat(list(losses())).mean()
         scalars = {n: (fit.scalars[n][0], p.tolist()) for n, p in model.calibration.items()}
         return Fit(count, fit.before, float(after), scalars)
 
@@ -224,39 +235,29 @@ def _scored(
 @torch.no_grad()
 def _stored(
     model: PoseModel, batches: Iterable[Any], device: torch.device, samples: int
-) -> Iterator[tuple[Outputs, tuple[Tensor, Tensor]]]:
-    """What `belief` needs, with each set of modalities that a sample can be seen by, and truth."""
+) -> dict[Way, list[tuple[Outputs, tuple[Tensor, Tensor]]]]:
+    """What `belief` needs, and truth, of each way in which some sample can be seen."""
     model.eval()
-    seen = 0
-    for batch in batches:
-        if seen >= samples:
-            return
-        seen += len(batch)
+    stored: dict[Way, list[tuple[Outputs, tuple[Tensor, Tensor]]]] = {}
+    read = 0
+    for number, batch in enumerate(batches):
+        if read >= samples:
+            break
+        read += len(batch)
         if not len(batch):
             continue
         tensors = batch.to(device).tensors
-        half = _half_covered(tensors)
-        for present, seen_of in ((PRESENT[0], half), *((p, tensors) for p in PRESENT)):
-            colour, depth, available = network_inputs(model, seen_of)
-            wanted = torch.tensor(present, device=device)
+        for way, seen in seen_in_all_ways(tensors, number, model.inputs.uses):
+            colour, depth, available = network_inputs(model, seen)
+            wanted = torch.tensor(way.present, device=device)
             rows = ((available > 0) | ~wanted).all(dim=1).nonzero()[:, 0]
             there = wanted.to(colour.dtype).expand(len(rows), 2)
             if not len(rows) or not bool(model.answers(there).all()):
                 continue
             outputs = model(colour[rows], depth[rows], there)
             truth = tensors['position'][rows].cpu(), tensors['rotation'][rows].cpu()
-            yield _on(outputs, torch.device('cpu')), truth
-
-
-def _half_covered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A batch of which something hides one half of each frame, the left and the right by turns."""
-    mask, depth = tensors['colour_mask'].clone(), tensors['depth'].clone()
-    middle = mask.shape[-1] // 2
-    for row in range(len(mask)):
-        columns = slice(0, middle) if row % 2 else slice(middle, None)
-        mask[row, ..., columns] = False
-        depth[row, ..., columns] = float('nan')
-    return {**tensors, 'colour_mask': mask, 'depth': depth}
+            stored.setdefault(way, []).append((_on(outputs, torch.device('cpu')), truth))
+    return stored
 
 
 def _on(outputs: Outputs, device: torch.device) -> Outputs:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from geoloc_core.errors import ConfigError, DataError
-from geoloc_core.evaluation.consistency import chi2_limit
+from geoloc_core.evaluation.consistency import chi2_limit, nees
 from geoloc_core.geometry import se3
 from geoloc_core.models.pose_model import network_inputs, PoseBelief
 from geoloc_core.models.weights import load_weights
@@ -22,9 +22,11 @@ from training.families.camera_pose import (
     _factor_to_cover,
     CameraPoseFamily,
     log_density,
+    pose_error,
     PoseScores,
     score_poses,
 )
+from training.families.pose_ways import seen_in_all_ways, WAYS
 from training.families.registry import family_of
 from training.loading import batches_once, make_loader, Preparation
 from training.pose_preparation import CameraPosePreparation
@@ -173,12 +175,30 @@ def test_calibration_makes_stated_doubt_true(tmp_path, name):
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     fit = CameraPoseFamily().fit(model, batches(tmp_path, model, 12), CPU, 512)
     assert fit.after < fit.before
-    # Every sample whole, half covered and, where the network can, from either modality alone.
-    assert fit.samples == (48 if name == 'vmloc' else 36)
+    # Every sample in every way that the network can tell from the others: atloc sees colour alone.
+    assert fit.samples == 12 * (9 if name == 'vmloc' else 6)
     for n, p in model.named_parameters():
         assert ('calibration' in n) or torch.equal(p, before[n])
     scores = PoseScores.joined(list(score_poses(model, batches(tmp_path, model, 12), CPU)))
     assert 2.0 < float(scores.nees.mean()) < 14.0
+
+
+def test_calibrated_ellipsoids_hold_each_way_of_seeing(tmp_path):
+    model = small('vmloc')
+    found = batches(tmp_path, model, 24)
+    CameraPoseFamily().fit(model, found, CPU, 512)
+    held = {way.name: [] for way in WAYS}
+    for number, batch in enumerate(found):
+        for way, tensors in seen_in_all_ways(batch.tensors, number, model.inputs.uses):
+            colour, depth, available = network_inputs(model, tensors)
+            with torch.no_grad():
+                there = available * torch.tensor(way.present)
+                belief = model.belief(model(colour, depth, there))
+            error = pose_error(belief, tensors['position'], tensors['rotation'])
+            held[way.name].append(nees(error.numpy(), belief.cov.numpy()) <= chi2_limit(0.95, 6))
+    for name, rows in held.items():
+        # 24 frames: 95 % of them are 23.
+        assert np.concatenate(rows).mean() >= 22.9 / 24, name
 
 
 def test_ellipsoids_grow_until_they_hold_what_they_claim(tmp_path):
@@ -208,8 +228,14 @@ def test_ellipsoids_grow_until_they_hold_what_they_claim(tmp_path):
             with torch.no_grad():
                 model.calibration['log_floor'].fill_(floor)
             before = model.belief(outputs).cov
-            model.widen(1.7)
+            model.widen([1.7, 2.0, 3.0])
             torch.testing.assert_close(model.belief(outputs).cov, 1.7**2 * before)
+            outputs['present'] = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+            alone = model.belief(outputs).cov
+            model.widen([1.0, 2.0, 3.0])
+            wanted = torch.tensor([4.0, 9.0])[:, None, None] * alone
+            torch.testing.assert_close(model.belief(outputs).cov, wanted)
+            outputs['present'] = torch.ones(2, 2)
 
 
 def test_the_folder_of_a_run(config, tmp_path, capsys):
@@ -223,7 +249,7 @@ def test_the_folder_of_a_run(config, tmp_path, capsys):
         (row,) = csv.DictReader(file)
     assert float(row['train_effective_samples']) >= 1
     assert float(row['validation_translation_median_m']) > 0
-    assert 'calibration on 24 validation samples' in capsys.readouterr().out
+    assert 'calibration on 54 validation samples' in capsys.readouterr().out
     model = load_weights(out / 'model.safetensors', 'vmloc')
     assert family_of(model).METRICS[1] == 'translation_median_m'
 

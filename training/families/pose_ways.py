@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways in which a robot may see a place, that the covariance of its pose must hold in.
+
+Each is a change of a batch of `CameraPosePreparation`, so that one reading of the frames serves
+all. `training.evaluation.degraded` judges by faults of its own, on whole pictures.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+_SEED = 0x776179
+# Ranges that draws are of: share of depth lost, its scale, share of the light that is left.
+_LOST = (0.5, 0.9)
+_SCALES = (0.8, 1.25)
+_LIGHT = (0.12, 0.4)
+_NOISE = 25.0
+_BOARD = 8
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of them.
+
+    Attributes:
+        name: For people.
+        change: What becomes of a batch; None for nothing. Draws come from the generator.
+        present: Whether colour, and depth, reach the network.
+        touches: The modalities that it changes: for a network that uses neither of them it is no
+            way of its own.
+    """
+
+    name: str
+    change: Callable[[Tensors, torch.Generator], Tensors] | None = None
+    present: tuple[bool, bool] = (True, True)
+    touches: tuple[str, ...] = ('colour', 'depth')
+
+
+def half_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Half of each frame, left or right by turns, is black, and nobody says so."""
+    width = batch['depth'].shape[-1]
+    left = torch.arange(width) < width // 2
+    odd = torch.arange(len(batch['depth'])) % 2 == 1
+    return _hidden(batch, (left == odd[:, None])[:, None, None, :])
+
+
+def blocks_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Half of the squares of a board are black, drawn for each frame."""
+    count, _, height, width = batch['depth'].shape
+    cells = torch.rand(count, _BOARD * _BOARD, generator=generator)
+    board = (cells.argsort(dim=1) < _BOARD * _BOARD // 2).view(count, 1, _BOARD, _BOARD)
+    rows, columns = (torch.arange(n) * _BOARD // n for n in (height, width))
+    return _hidden(batch, board[:, :, rows][:, :, :, columns])
+
+
+def depth_lost(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Most pixels of depth are unknown."""
+    share = _drawn(batch, _LOST, generator)
+    lost = torch.rand(batch['depth'].shape, generator=generator) < share
+    return {**batch, 'depth': batch['depth'].masked_fill(_to(lost, batch), float('nan'))}
+
+
+def depth_scaled(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """All depth of a frame is too short, or too long, by up to a quarter."""
+    factor = _drawn(batch, _SCALES, generator)
+    return {**batch, 'depth': batch['depth'] * _to(factor, batch)}
+
+
+def dark(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Little light."""
+    light = _to(_drawn(batch, _LIGHT, generator), batch)
+    return {**batch, 'colour': (batch['colour'] * light).to(batch['colour'].dtype)}
+
+
+def noisy(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Noise of 25 grey levels."""
+    noise = _NOISE * torch.randn(batch['colour'].shape, generator=generator)
+    values = (batch['colour'] + _to(noise, batch)).round().clamp(0, 255)
+    return {**batch, 'colour': values.to(batch['colour'].dtype)}
+
+
+WAYS = (
+    Way('whole'),
+    Way('half covered', half_covered),
+    Way('half the blocks covered', blocks_covered),
+    Way('depth lost', depth_lost, touches=('depth',)),
+    Way('depth scaled', depth_scaled, touches=('depth',)),
+    Way('dark', dark, touches=('colour',)),
+    Way('noisy', noisy, touches=('colour',)),
+    Way('without depth', present=(True, False)),
+    Way('without colour', present=(False, True)),
+)
+
+
+def seen_in_all_ways(
+    batch: Tensors, number: int, uses: tuple[str, ...]
+) -> Iterator[tuple[Way, Tensors]]:
+    """A batch in every way in which a network can see it.
+
+    Args:
+        batch: Of B frames.
+        number: Of the batch: draws come from it.
+        uses: Modalities of the network.
+    """
+    for index, way in enumerate(WAYS):
+        if not set(way.touches) & set(uses):
+            continue
+        # On the CPU, so that every machine draws the same.
+        generator = torch.Generator().manual_seed(_SEED + len(WAYS) * number + index)
+        yield way, batch if way.change is None else way.change(batch, generator)
+
+
+def _hidden(batch: Tensors, hidden: Tensor) -> Tensors:
+    """Black in colour and unknown in depth where `hidden` (B, 1, H or 1, W)."""
+    hidden = _to(hidden, batch)
+    depth = batch['depth'].masked_fill(hidden, float('nan'))
+    return {**batch, 'colour': batch['colour'].masked_fill(hidden, 0), 'depth': depth}
+
+
+def _drawn(batch: Tensors, bounds: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """(B, 1, 1, 1) uniform numbers."""
+    low, high = bounds
+    return low + (high - low) * torch.rand(len(batch['depth']), 1, 1, 1, generator=generator)
+
+
+def _to(values: Tensor, batch: Tensors) -> Tensor:
+    return values.to(batch['depth'].device)
