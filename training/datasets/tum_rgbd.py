@@ -23,7 +23,7 @@ from geoloc_core.geometry.cameras import PinholeCamera
 from geoloc_core.types import GroundView
 from training.datasets.base import AbstractDataset, read_raw, read_rgb, UnreadableError
 from training.datasets.hand_held import base_from_camera, T_BASE_CAMERA
-from training.datasets.holdout import check_shares, GUARD, SPLITS, stretch
+from training.datasets.holdout import check_shares, GUARD, SPLITS, stretch_and_aside
 from training.datasets.listfiles import refuse_strays
 from training.datasets.protocol import Protocol
 from training.datasets.sample import Sample
@@ -73,6 +73,7 @@ class TumRgbd(AbstractDataset):
         validation: float = 0.1,
         test: float = 0.25,
         guard: float = GUARD,
+        aside: float = 0.0,
     ) -> None:
         """Reads the lists and pairs colour, depth and poses.
 
@@ -86,13 +87,15 @@ class TumRgbd(AbstractDataset):
             validation: Share of what precedes the test.
             test: Share of each sequence, its end; 0 for whole sequences.
             guard: Share of what precedes the test, before the validation, that is left out.
+            aside: Share of what precedes the test that joins the validation for where it looks:
+                the frames whose optical axes are farthest from the mean; 0 for none.
 
         Raises:
             DataError: No such folder, a list is absent or damaged, the camera is not known, or
                 no picture has both depth and pose.
         """
         super().__init__(root, split, seed=seed)
-        check_shares(validation=validation, test=test, guard=guard)
+        check_shares(validation=validation, test=test, guard=guard, aside=aside)
         if poses not in _POSES:
             raise DataError(f'poses = {poses!r}: expected one of {_POSES}')
         self._missing: list[str] = []
@@ -101,7 +104,14 @@ class TumRgbd(AbstractDataset):
         for folder in _folders(self.root):
             camera = _camera_of(folder, intrinsics)
             recording = self._read(folder, camera, poses)
-            chosen = stretch(len(recording.stamps), split, validation, test, guard)
+            chosen = stretch_and_aside(
+                recording.poses[:, :3, 2],
+                split,
+                validation=validation,
+                test=test,
+                guard=guard,
+                aside=aside,
+            )
             self._frames += [(len(self._recordings), i) for i in chosen]
             self._recordings.append(recording)
         self._keys = [

@@ -12,17 +12,9 @@ from typing import Any, get_args, get_origin, get_type_hints, Literal, TypeVar, 
 import yaml
 
 from geoloc_core.errors import ConfigError
+from training.ranges import OutOfRange
 
 T = TypeVar('T')
-
-
-class OutOfRange(ValueError):
-    """A value of the right kind that cannot be; raised by `__post_init__`s, told by `build`."""
-
-    def __init__(self, key: str, expected: str) -> None:
-        """Names the field and what it must be."""
-        super().__init__(key, expected)
-        self.key, self.expected = key, expected
 
 
 class _Loader(yaml.SafeLoader):

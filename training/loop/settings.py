@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from training.loop.reading import build, OutOfRange, override, read_yaml
+from training.loop.reading import build, override, read_yaml
 from training.novel_views import NovelViews
+from training.ranges import OutOfRange
 
 METRICS = (
     'position_mean_m',

@@ -86,6 +86,17 @@ def test_parts_are_stretches(sequence):
     ]
 
 
+def test_frames_that_look_aside_can_be_kept_back(sequence):
+    options = {'validation': 0.0, 'guard': 0.0, 'aside': 0.2}
+    train, validation = (TumRgbd(sequence, name, **options) for name in ('train', 'validation'))
+    assert len(validation) == 3 and len(train) == 12
+    known = TumRgbd(sequence, 'train', validation=0.0, guard=0.0)
+    axes = np.array([sample.T_map_camera[:3, 2] for sample in known])
+    off = axes @ axes.mean(axis=0)
+    assert validation.keys == [known.keys[i] for i in sorted(np.argsort(off)[:3])]
+    assert sorted([*train.keys, *validation.keys]) == sorted(known.keys)
+
+
 def test_association_is_one_to_one_within_20_ms(tmp_path):
     root = tmp_path / NAME
     # The second and third colour pictures are both near the second depth; the last has none.
