@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One view of a place made of all of its RGB-D frames, pixel by pixel of the one that saw it best.
+"""One view of a place made of the RGB-D frames that saw most of it, the nearest surface first.
 
 Surfaces have no thickness: a camera that comes to stand behind one sees its front from behind.
 """

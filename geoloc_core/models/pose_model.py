@@ -104,8 +104,9 @@ class PoseModel(Network):
     `forward` gives: `raw` (B, K, 3 + r) what the heads say, K times, for losses; `present` (B, 2);
     and `doubt` (B,), a number that grows with the network's own doubt (0 where it has none).
     `belief` makes a pose and a covariance of them: the spread of the K poses, scaled, plus a floor
-    which grows with the doubt. Scales and floors (each m and rad, for each set of modalities that
-    may be all there is) and growth are `calibration`; no published regressor states a covariance.
+    which grows with the doubt. `log_spread` and `log_floor`, (2, 3): m and rad, each for the sets
+    of modalities that may be all there is, and `growth`, (2,), are `calibration`; no published
+    regressor states a covariance.
 
     Attributes:
         inputs: What it is fed.
@@ -178,7 +179,7 @@ class PoseModel(Network):
         """Multiplies the standard deviations that `belief` states, by way of `calibration`.
 
         Floors and spreads begin within the bounds of `belief`, beyond which it would not see the
-        factor.
+        factor; where a floor comes to such a bound only with its growth, the factor is not whole.
 
         Args:
             factors: One for each of `PATTERNS`, more than 0.

@@ -180,7 +180,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     if wrong:
         raise BundleError(
             f'{source} does not fit this network: {"; ".join(wrong)}: build it with the settings '
-            'it was trained with'
+            'it was trained with; if another version of geoloc wrote it, train it anew'
         )
     module.load_state_dict(dict(tensors))
 

@@ -203,7 +203,7 @@ class DropDepth(Step):
 
 @dataclass(frozen=True)
 class ScaleDepth(Step):
-    """Multiplies all depth by one factor: a sensor out of calibration, or of another unit.
+    """Multiplies all depth by one factor: a sensor out of calibration.
 
     Attributes:
         factor: (least, most), more than 0; shorter and longer come as often in proportion.

@@ -2,7 +2,8 @@
 """Parts of a recording to train, choose and judge with: whole stretches, never every n-th frame.
 
 A frame's neighbours are nearly its copies. Splits that interleave them measure how well a method
-remembers, not how well it localizes.
+remembers, not how well it localizes. Frames may also be kept back for where they look, and then
+those that look nearly there with them.
 """
 
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ def stretch_and_aside(
     A stretch kept back for its time stands where training never stood, and yet looks at what it
     looked at. A robot also looks elsewhere. So of the frames before the test those join the
     validation whose optical axes are farthest from the mean of all, and leave training together
-    with the next ones in that order.
+    with the next ones in that order: `guard` should be wide. Another recording of the same place
+    may look there all the same.
 
     Args:
         axes: (N, 3) optical axes of the frames, in order of time, unit vectors, map frame; NaN

@@ -91,7 +91,7 @@ class SevenScenes(AbstractDataset):
             test: For a folder of frames without lists: share of its frames, the last ones.
             guard: Share of each training sequence between training and what follows it, left out.
             aside: Share of each training sequence that joins the validation for where it looks:
-                the frames whose optical axes are farthest from the mean; 0 for none.
+                the frames whose optical axes are farthest from its mean; 0 for none.
             calibration: How colour and depth relate when `registered`: 'liris', as the field's
                 methods take it, or 'redkitchen', fitted to that scene's pictures.
             poses: Instead of the frames' own poses those of a list (`formats.pose_list`) of the
@@ -206,7 +206,7 @@ class SevenScenes(AbstractDataset):
         self, frames: Sequence[Frame], split: str, validation: float, test: float
     ) -> Sequence[int]:
         """Numbers of the frames of a sequence that are of a split."""
-        if not self._aside:
+        if not self._aside or split in ('test', 'all'):
             return stretch(len(frames), split, validation, test, self._guard)
         axes = [_optical_axis(frame) for frame in frames]
         return stretch_and_aside(
@@ -280,7 +280,7 @@ def _optical_axis(frame: Frame) -> Array:
     """(3,) in the scene; NaN where the pose cannot be read, which is said when it is asked for."""
     try:
         return read_pose(frame.files[2])[:3, 2]
-    except UnreadableError:
+    except DataError:
         return np.full(3, np.nan)
 
 

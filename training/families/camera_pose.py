@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that answer with the pose of a camera in a place they learned."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 import math
 from typing import Any, ClassVar
@@ -130,13 +130,7 @@ class CameraPoseFamily(AbstractFamily):
             return (-log_density(belief, *truth) for belief, truth in believed(stored))
 
         fit = fit_scalars(model, losses, count)
-        factors = {way: _factor_to_cover(believed([way])) for way in stored}
-        model.widen(
-            [
-                max((factors[way] for way in stored if way.present == present), default=1.0)
-                for present in PRESENT
-            ]
-        )
+        model.widen(factors_to_cover({way: believed([way]) for way in stored}))
         with torch.no_grad():
             after = torch.cat(list(losses())).mean()
         scalars = {n: (fit.scalars[n][0], p.tolist()) for n, p in model.calibration.items()}
@@ -194,8 +188,26 @@ def pose_error(belief: PoseBelief, position: Tensor, rotation: Tensor) -> Tensor
 
 
 @torch.no_grad()
+def factors_to_cover(
+    believed: Mapping[Way, Iterable[tuple[PoseBelief, tuple[Tensor, Tensor]]]],
+) -> list[float]:
+    """What standard deviations must be multiplied by to hold 95 % of the truths in every way.
+
+    Args:
+        believed: What is believed of frames seen in each way, and their true poses.
+
+    Returns:
+        For each of `PRESENT` that of its worst way, 1 or more; 1 where there is none.
+    """
+    factors = {way: _factor_to_cover(beliefs) for way, beliefs in believed.items()}
+    return [
+        max((factors[way] for way in believed if way.present == present), default=1.0)
+        for present in PRESENT
+    ]
+
+
 def _factor_to_cover(believed: Iterable[tuple[PoseBelief, tuple[Tensor, Tensor]]]) -> float:
-    """What standard deviations must be multiplied by, 1 or more, to hold 95 % of the truths."""
+    """That of one way."""
     values = [
         nees(_array(pose_error(belief, *truth)), _array(belief.cov)) for belief, truth in believed
     ]

@@ -65,7 +65,7 @@ def depth_lost(batch: Tensors, generator: torch.Generator) -> Tensors:
 
 
 def depth_scaled(batch: Tensors, generator: torch.Generator) -> Tensors:
-    """All depth of a frame is too short, or too long, by up to a quarter."""
+    """All depth of a frame is a fifth too short to a quarter too long."""
     factor = _drawn(batch, _SCALES, generator)
     return {**batch, 'depth': batch['depth'] * _to(factor, batch)}
 

@@ -170,10 +170,12 @@ def test_frames_that_look_aside_can_be_kept_back(tmp_path):
     assert [int(key[-6:]) for key in train.keys] == [0, 1, 2, 3, 4, 7, 8, 10, 11]
     assert test.keys == SevenScenes(root, 'test').keys
     # One whose pose cannot be read is still listed, and refused when it is asked for.
-    (root / 'frame-000005.pose.txt').write_text('1 0 0')
-    damaged = SevenScenes(root, 'train', **options)
-    assert 5 in [int(key[-6:]) for key in damaged.keys]
-    assert len(list(damaged)) == len(damaged) - 1
+    for text in ('1 0 0', 'nan ' * 16):
+        (root / 'frame-000005.pose.txt').write_text(text)
+        damaged = SevenScenes(root, 'train', **options)
+        assert 5 in [int(key[-6:]) for key in damaged.keys]
+        with pytest.raises(DataError, match='frame-000005'):
+            damaged.sample(damaged.keys.index('frame-000005'))
 
 
 def test_reduced_lists_are_told(scene, caplog):
