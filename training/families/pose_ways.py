@@ -18,6 +18,8 @@ _SEED = 0x776179
 _LOST = (0.5, 0.9)
 _SCALES = (0.8, 1.25)
 _LIGHT = (0.12, 0.4)
+# How far depth lags behind, in parts of the picture: half a second of a hand that turns a camera.
+_TURNED = (0.04, 0.12)
 _NOISE = 25.0
 _BOARD = 8
 
@@ -70,6 +72,22 @@ def depth_scaled(batch: Tensors, generator: torch.Generator) -> Tensors:
     return {**batch, 'depth': batch['depth'] * _to(factor, batch)}
 
 
+def depth_stale(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Depth of a moment ago, before the camera turned on: it lies elsewhere in the frame."""
+    height, width = batch['depth'].shape[-2:]
+    stale = torch.full_like(batch['depth'], float('nan'))
+    across = width * _drawn(batch, _TURNED, generator)
+    along = height * _drawn(batch, (-_TURNED[0], _TURNED[0]), generator)
+    left = torch.rand(len(stale), 1, 1, 1, generator=generator) < 0.5
+    for row, (du, dv, minus) in enumerate(zip(across, along, left, strict=True)):
+        u, v = round(float(-du if minus else du)), round(float(dv))
+        seen = batch['depth'][
+            row, :, max(0, -v) : height - max(0, v), max(0, -u) : width - max(0, u)
+        ]
+        stale[row, :, max(0, v) : height + min(0, v), max(0, u) : width + min(0, u)] = seen
+    return {**batch, 'depth': stale}
+
+
 def dark(batch: Tensors, generator: torch.Generator) -> Tensors:
     """Little light."""
     light = _to(_drawn(batch, _LIGHT, generator), batch)
@@ -89,6 +107,7 @@ WAYS = (
     Way('half the blocks covered', blocks_covered),
     Way('depth lost', depth_lost, touches=('depth',)),
     Way('depth scaled', depth_scaled, touches=('depth',)),
+    Way('depth stale', depth_stale, touches=('depth',)),
     Way('dark', dark, touches=('colour',)),
     Way('noisy', noisy, touches=('colour',)),
     Way('without depth', present=(True, False)),

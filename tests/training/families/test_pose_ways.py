@@ -74,8 +74,33 @@ def test_how_much_is_lost_scaled_dark_and_noisy(batch):
     assert float(noise.std()) == pytest.approx(25.0, abs=1.5) and abs(float(noise.mean())) < 1.0
 
 
+def test_stale_depth_lies_elsewhere(batch):
+    # Depth that grows from left to right and top to bottom: where it was is what it says.
+    u, v = torch.arange(W).float(), torch.arange(H).float()
+    batch['depth'] = (1.0 + v[:, None] + 100.0 * u).expand(B, 1, H, W).clone()
+    moved = []
+    for old, new in zip(
+        batch['depth'][:, 0], seen(batch, 'depth stale')['depth'][:, 0], strict=True
+    ):
+        known = ~new.isnan()
+        off = new[known] - old[known]
+        assert off.unique().numel() == 1 and 0.8 < float(known.float().mean()) < 0.97
+        moved.append(float(off[0]))
+        # What has come into the view since is not known; what is known has its place to itself.
+        assert new[known].unique().numel() == int(known.sum())
+    # To the left and to the right, 4 to 12 % of 64 px.
+    assert all(2 <= abs(m) / 100 <= 8.05 for m in moved) and min(moved) < 0 < max(moved)
+
+
 def test_draws_are_the_same_again_and_others_for_another_batch(batch):
-    for name in ('half the blocks covered', 'depth lost', 'depth scaled', 'noisy', 'dark'):
+    for name in (
+        'half the blocks covered',
+        'depth lost',
+        'depth scaled',
+        'depth stale',
+        'noisy',
+        'dark',
+    ):
         once, again, other = (seen(batch, name, number) for number in (0, 0, 1))
         assert torch.equal(once['colour'], again['colour']) and same_depth(once, again)
         assert not (torch.equal(once['colour'], other['colour']) and same_depth(once, other))
@@ -84,6 +109,6 @@ def test_draws_are_the_same_again_and_others_for_another_batch(batch):
 def test_a_network_of_one_modality_is_not_asked_what_it_cannot_tell(batch):
     names = {way.name for way, _ in seen_in_all_ways(batch, 0, ('colour',))}
     assert {'whole', 'half covered', 'dark', 'without depth'} <= names
-    assert not {'depth lost', 'depth scaled'} & names
+    assert not {'depth lost', 'depth scaled', 'depth stale'} & names
     names = {way.name for way, _ in seen_in_all_ways(batch, 0, ('depth',))}
     assert 'depth scaled' in names and not {'dark', 'noisy'} & names
