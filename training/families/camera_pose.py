@@ -19,14 +19,12 @@ from geoloc_core.models.pose_model import network_inputs, PoseBelief, PoseModel
 from geoloc_core.models.rotations import rotation_vector
 from training.calibration_fit import Fit, fit_scalars
 from training.families.base import AbstractFamily
-from training.families.pose_ways import seen_in_all_ways, Way
+from training.families.pose_ways import PRESENT, seen_in_all_ways, Way
 from training.loop.settings import CAMERA_POSE_METRICS
 from training.pose_preparation import CameraPosePreparation
 
 Array = NDArray[np.float64]
 
-# What may be all that there is of a frame, in the order of `pose_model.PATTERNS`.
-PRESENT = ((True, True), (True, False), (False, True))
 _ROUNDING = 1e-6
 
 
@@ -103,9 +101,9 @@ class CameraPoseFamily(AbstractFamily):
     def fit(self, model: Any, batches: Iterable[Any], device: torch.device, samples: int) -> Fit:
         """See `AbstractFamily`.
 
-        Each frame counts in each of `pose_ways.WAYS`: whole, without its depth or its colour, half
-        covered and so on, so that the covariance of a robot that sees less is as honest as that of
-        one that sees all.
+        Each frame counts in each of `pose_ways.WAYS`: whole, half covered, dark and so on, with
+        both modalities and with either alone, so that the covariance of a robot that sees less is
+        as honest as that of one that sees all.
 
         Errors of pose networks have longer tails than a Gaussian, whose likelihood then asks for
         ellipsoids that hold too few of them. So after the likeliest scalars covariances grow, by

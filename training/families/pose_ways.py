@@ -6,13 +6,16 @@ all. `training.evaluation.degraded` judges by faults of its own, on whole pictur
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
 
+MODALITIES = ('colour', 'depth')
+# What may be all that there is of a frame, in the order of `pose_model.PATTERNS`.
+PRESENT = ((True, True), (True, False), (False, True))
 _SEED = 0x776179
 # Ranges that draws are of: share of depth lost, its scale, share of the light that is left.
 _LOST = (0.5, 0.9)
@@ -31,15 +34,15 @@ class Way:
     Attributes:
         name: For people.
         change: What becomes of a batch; None for nothing. Draws come from the generator.
-        present: Whether colour, and depth, reach the network.
         touches: The modalities that it changes: for a network that uses neither of them it is no
             way of its own.
+        present: Whether colour, and depth, reach the network.
     """
 
     name: str
     change: Callable[[Tensors, torch.Generator], Tensors] | None = None
-    present: tuple[bool, bool] = (True, True)
     touches: tuple[str, ...] = ('colour', 'depth')
+    present: tuple[bool, bool] = (True, True)
 
 
 def half_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
@@ -101,17 +104,27 @@ def noisy(batch: Tensors, generator: torch.Generator) -> Tensors:
     return {**batch, 'colour': values.to(batch['colour'].dtype)}
 
 
-WAYS = (
+# What may happen to a camera, whichever modalities there are.
+_FAULTS = (
     Way('whole'),
     Way('half covered', half_covered),
     Way('half the blocks covered', blocks_covered),
-    Way('depth lost', depth_lost, touches=('depth',)),
-    Way('depth scaled', depth_scaled, touches=('depth',)),
-    Way('depth stale', depth_stale, touches=('depth',)),
-    Way('dark', dark, touches=('colour',)),
-    Way('noisy', noisy, touches=('colour',)),
-    Way('without depth', present=(True, False)),
-    Way('without colour', present=(False, True)),
+    Way('depth lost', depth_lost, ('depth',)),
+    Way('dark', dark, ('colour',)),
+    Way('noisy', noisy, ('colour',)),
+)
+WAYS = (
+    *(
+        replace(way, present=present)
+        for present in PRESENT
+        for way in _FAULTS
+        if any(
+            there and name in way.touches for there, name in zip(present, MODALITIES, strict=True)
+        )
+    ),
+    # Depth that contradicts colour.
+    Way('depth scaled', depth_scaled, ('depth',)),
+    Way('depth stale', depth_stale, ('depth',)),
 )
 
 

@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from training.families.pose_ways import seen_in_all_ways, WAYS
+from training.families.pose_ways import PRESENT, seen_in_all_ways, WAYS
 
 B, H, W = 4, 40, 64
 BOTH = ('colour', 'depth')
@@ -37,7 +37,7 @@ def test_the_batch_itself_stays_as_it_is(batch):
     assert torch.equal(batch['colour'], before['colour']) and same_depth(batch, before)
 
 
-@pytest.mark.parametrize('way', WAYS, ids=lambda way: way.name)
+@pytest.mark.parametrize('way', WAYS, ids=lambda way: f'{way.name} {way.present}')
 def test_what_is_not_touched_is_equal(batch, way):
     changed = seen(batch, way.name)
     whole = way.change is None
@@ -106,9 +106,18 @@ def test_draws_are_the_same_again_and_others_for_another_batch(batch):
         assert not (torch.equal(once['colour'], other['colour']) and same_depth(once, other))
 
 
+def test_faults_also_come_where_one_modality_is_all_there_is():
+    names = {present: {way.name for way in WAYS if way.present == present} for present in PRESENT}
+    both, colour, depth = (names[present] for present in PRESENT)
+    assert len(both) == 8 and len(WAYS) == len(set(WAYS)) == 17
+    assert colour == both - {'depth lost', 'depth scaled', 'depth stale'}
+    # Alone, depth contradicts nothing.
+    assert depth == both - {'dark', 'noisy', 'depth scaled', 'depth stale'}
+
+
 def test_a_network_of_one_modality_is_not_asked_what_it_cannot_tell(batch):
     names = {way.name for way, _ in seen_in_all_ways(batch, 0, ('colour',))}
-    assert {'whole', 'half covered', 'dark', 'without depth'} <= names
+    assert {'whole', 'half covered', 'dark'} <= names
     assert not {'depth lost', 'depth scaled', 'depth stale'} & names
     names = {way.name for way, _ in seen_in_all_ways(batch, 0, ('depth',))}
     assert 'depth scaled' in names and not {'dark', 'noisy'} & names
