@@ -26,6 +26,8 @@ _FIRST_STD = (0.2, 0.15)
 # Bounds of what is fitted: floors of 1 mm and 0.06 deg to 1 km; spreads as a share of the seen.
 _LOG_FLOORS = (math.log(1e-3), math.log(1e3))
 _LOG_SPREADS = (math.log(1e-3), math.log(1e3))
+# rad; samples that agree to this tell no more than that they agree.
+_LEAST_TURN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,11 @@ class PoseModel(Network):
     `forward` gives: `raw` (B, K, 3 + r) what the heads say, K times, for losses; `present` (B, 2);
     and `doubt` (B,), a number that grows with the network's own doubt (0 where it has none).
     `belief` makes a pose and a covariance of them: the spread of the K poses, scaled, plus a floor
-    which grows with the doubt. `log_spread` and `log_floor`, (2, 3): m and rad, each for the sets
-    of modalities that may be all there is, and `growth`, (2,), are `calibration`; no published
-    regressor states a covariance.
+    which grows with the doubt and with the spread of rotations: where they disagree more than they
+    use to, the view is unlike what was learned, and all of them may be far off. `log_spread` and
+    `log_floor`, (2, 3): m and rad, each for the sets of modalities that may be all there is; and
+    `growth`, (2, 2): m and rad, with the doubt and with the logarithm of that spread; are
+    `calibration`. No published regressor states a covariance.
 
     Attributes:
         inputs: What it is fed.
@@ -165,7 +169,8 @@ class PoseModel(Network):
         pattern = _pattern(outputs['present'].float())
         floor = pattern @ self.calibration['log_floor'].T
         if 'growth' in self.calibration:
-            floor = floor + self.calibration['growth'] * outputs['doubt'].float()[:, None]
+            signs = torch.stack([outputs['doubt'].float(), _log_turn(spread)], dim=1)
+            floor = floor + signs @ self.calibration['growth'].T
         # m, m, m, rad, rad, rad. Within bounds, so that no step of a fit makes a covariance that
         # is none.
         variance = torch.exp(2.0 * floor.clamp(*_LOG_FLOORS)).repeat_interleave(3, dim=1)
@@ -221,6 +226,12 @@ def network_inputs(model: PoseModel, batch: dict[str, Tensor]) -> tuple[Tensor, 
     colour = normalise(batch['colour'], batch['colour_mask'], model.inputs.colour)
     depth = normalise_depth(batch['depth'], model.inputs.depth)
     return colour, depth, batch['available'].to(colour.dtype)
+
+
+def _log_turn(spread: Tensor) -> Tensor:
+    """(B,) log rad, about one axis in the mean, of a spread (B, 6, 6)."""
+    variance = spread.diagonal(dim1=1, dim2=2)[:, 3:].mean(dim=1)
+    return 0.5 * torch.log(variance + _LEAST_TURN**2)
 
 
 def _pattern(present: Tensor) -> Tensor:

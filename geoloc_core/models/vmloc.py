@@ -81,7 +81,7 @@ class VmLoc(PoseModel):
         self.register_buffer('draws', torch.cat([half, -half]))
         self.draws: Tensor
         self.calibration['log_spread'] = nn.Parameter(torch.zeros(2, len(PATTERNS)))
-        self.calibration['growth'] = nn.Parameter(torch.zeros(2))
+        self.calibration['growth'] = nn.Parameter(torch.zeros(2, 2))
 
     def posterior(self, colour: Tensor, depth: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance (B, latent) of the product of the experts that are there.

@@ -173,9 +173,16 @@ def test_the_covariance_grows_with_what_it_is_made_of(vmloc):
         try:
             scalars['log_spread'][0, 0] = 1.0
             assert vmloc.belief(outputs).cov[1, 0, 0] > cov[1, 0, 0]
-            scalars['growth'][:] = 0.5
+            scalars['growth'][:, 0] = 0.5
             doubtful = vmloc.belief({**outputs, 'doubt': torch.ones(2)}).cov
             assert torch.allclose(doubtful[0].diagonal(), floor * torch.e, rtol=1e-4)
+            scalars['growth'][:] = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+            turned = raw.clone()
+            turned[1, :, 4] = torch.tensor([-0.1, 0.1, -0.1, 0.1])
+            unlike = vmloc.belief({**outputs, 'raw': turned}).cov
+            # Poses that turn by 6 degrees against each other are doubted in position as well.
+            assert unlike[1, 1, 1] > 100 * unlike[0, 1, 1] and unlike[1, 1, 1] > 1e-4
+            scalars['growth'][:] = 0.0
             # Floors are each modality's own: [m, rad] x [both, colour, depth].
             scalars['log_floor'][0, 2] += 1.0
             only = vmloc.belief({**outputs, 'present': present([1, 1], [0, 1])}).cov

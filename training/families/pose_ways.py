@@ -47,10 +47,12 @@ class Way:
 
 def half_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
     """Half of each frame, left or right by turns, is black, and nobody says so."""
-    width = batch['depth'].shape[-1]
-    left = torch.arange(width) < width // 2
-    odd = torch.arange(len(batch['depth'])) % 2 == 1
-    return _hidden(batch, (left == odd[:, None])[:, None, None, :])
+    return _covered_from_a_side(batch, 0.5)
+
+
+def mostly_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
+    """Three quarters are: as little is known of a view that looks beyond what was mapped."""
+    return _covered_from_a_side(batch, 0.75)
 
 
 def blocks_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
@@ -108,6 +110,7 @@ def noisy(batch: Tensors, generator: torch.Generator) -> Tensors:
 _FAULTS = (
     Way('whole'),
     Way('half covered', half_covered),
+    Way('mostly covered', mostly_covered),
     Way('half the blocks covered', blocks_covered),
     Way('depth lost', depth_lost, ('depth',)),
     Way('dark', dark, ('colour',)),
@@ -144,6 +147,16 @@ def seen_in_all_ways(
         # On the CPU, so that every machine draws the same.
         generator = torch.Generator().manual_seed(_SEED + len(WAYS) * number + index)
         yield way, batch if way.change is None else way.change(batch, generator)
+
+
+def _covered_from_a_side(batch: Tensors, share: float) -> Tensors:
+    """Hides that share of each frame, from the right and from the left by turns."""
+    width = batch['depth'].shape[-1]
+    columns = torch.arange(width)
+    from_left = columns < round(share * width)
+    from_right = columns >= width - round(share * width)
+    odd = torch.arange(len(batch['depth']))[:, None] % 2 == 1
+    return _hidden(batch, torch.where(odd, from_left, from_right)[:, None, None, :])
 
 
 def _hidden(batch: Tensors, hidden: Tensor) -> Tensors:

@@ -180,11 +180,15 @@ class Validate:
         metric: What the best weights are chosen by, of the figures that the system's family has;
             lower is better, but for coverage_95, the nearer to 0.95, and for recall, the higher.
         patience: Stop after so many looks without a better one; None never stops.
+        keep: Which weights a run ends with: the 'best' that were looked at, or the 'last', as of a
+            run without validation. A twin that another run takes its calibration from must have
+            learned as long as that one.
     """
 
     every_epochs: int = 1
     metric: Literal[_ALL_METRICS] = 'position_mean_m'  # type: ignore[valid-type]
     patience: int | None = None
+    keep: Literal['best', 'last'] = 'best'
 
     def __post_init__(self) -> None:
         """Checks the ranges."""

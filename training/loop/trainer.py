@@ -41,7 +41,7 @@ class Counters:
         epoch: Passes finished.
         in_epoch: Steps of the pass under way.
         best: Least `badness` so far.
-        best_epoch: Passes finished then; -1 before the first look.
+        best_epoch: Passes finished when weights were last kept; -1 before the first look.
         stale: Looks since then.
         seconds: Time spent in all.
         unreadable: Samples that could not be read.
@@ -290,7 +290,7 @@ class Trainer:
         journal.say('before training  |  ' + _listed(metrics))
 
     def _look(self) -> dict[str, float]:
-        """Validates, and keeps the weights if none were better."""
+        """Validates, and keeps the weights if none were better, or the last ones are wanted."""
         assert self.feed.validation is not None
         counters = self.counters
         if self.fabric.world_size > 1:
@@ -299,13 +299,16 @@ class Trainer:
                 torch.distributed.broadcast(buffer, 0)
         metrics = validate(self.fabric, self.deployed, self.feed.validation)
         bad = badness(metrics, self.config.validate.metric)
-        if bad < counters.best or counters.best_epoch < 0:
-            counters.best, counters.best_epoch, counters.stale = bad, counters.epoch, 0
+        better = bad < counters.best or counters.best_epoch < 0
+        if better:
+            counters.best, counters.stale = bad, 0
+        else:
+            counters.stale += 1
+        if better or self.config.validate.keep == 'last':
+            counters.best_epoch = counters.epoch
             if self.fabric.is_global_zero:
                 facts = {'epoch': counters.epoch, 'step': counters.step, **metrics}
                 save_weights(self.folder / BEST, self.deployed, facts)
-        else:
-            counters.stale += 1
         return metrics
 
     def save(self) -> None:

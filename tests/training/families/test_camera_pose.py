@@ -177,7 +177,7 @@ def test_calibration_makes_stated_doubt_true(tmp_path, name):
     fit = CameraPoseFamily().fit(model, batches(tmp_path, model, 12), CPU, 512)
     assert fit.after < fit.before
     # Every sample in every way that the network can tell from the others: atloc sees colour alone.
-    assert fit.samples == 12 * (17 if name == 'vmloc' else 10)
+    assert fit.samples == 12 * (20 if name == 'vmloc' else 12)
     for n, p in model.named_parameters():
         assert ('calibration' in n) or torch.equal(p, before[n])
     scores = PoseScores.joined(list(score_poses(model, batches(tmp_path, model, 12), CPU)))
@@ -268,7 +268,7 @@ def test_the_folder_of_a_run(config, tmp_path, capsys):
         (row,) = csv.DictReader(file)
     assert float(row['train_effective_samples']) >= 1
     assert float(row['validation_translation_median_m']) > 0
-    assert 'calibration on 102 validation samples' in capsys.readouterr().out
+    assert 'calibration on 120 validation samples' in capsys.readouterr().out
     model = load_weights(out / 'model.safetensors', 'vmloc')
     assert family_of(model).METRICS[1] == 'translation_median_m'
 

@@ -9,6 +9,7 @@ import torch
 
 from geoloc_core.models.weights import load_tensors, load_weights, read_header, save_weights
 from training.loop import trainer
+from training.loop.state import load_state
 from training.train import main
 
 
@@ -63,6 +64,25 @@ def test_a_run_without_progress_stops_early(config, tmp_path, monkeypatch, patie
     assert len(metrics(out)) == epochs
     assert 'stopped early' in (out / 'log.txt').read_text()
     assert read_header(out / 'model.safetensors').facts['epoch'] == 1
+
+
+def test_the_last_weights_can_be_kept_though_others_were_better(config, tmp_path, monkeypatch):
+    looks = iter([5.0, 6.0, 7.0])
+    monkeypatch.setattr(
+        trainer, 'validate', lambda *a, **k: {'position_mean_m': next(looks), 'nll': 0.0}
+    )
+    out = tmp_path / 'run'
+    words = ['--set', 'epochs=3', '--set', 'validate.keep=last']
+    assert main([str(config), '--out', str(out), *words]) == 0
+    facts = read_header(out / 'model.safetensors').facts
+    assert facts['epoch'] == 3
+    result, state = load_weights(out / 'model.safetensors', 'tiny'), load_state(out / 'last.ckpt')
+    kept = state['objective'] if state['ema'] is None else state['ema']
+    for name, value in result.named_parameters():
+        if 'calibration' not in name:
+            assert torch.equal(kept[f'model.{name}'], value), name
+    # Others were better all the same, which is what patience counts by.
+    assert state['counters']['best'] == 5.0 and state['counters']['stale'] == 2
 
 
 def test_steps_instead_of_epochs_and_looks_now_and_then(config, tmp_path):
