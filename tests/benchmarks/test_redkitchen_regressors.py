@@ -70,7 +70,7 @@ def test_each_run_has_a_row_and_what_takes_no_network_has_one(rows):
     assert colour['without_colour']['translation_median_cm'] is None
     assert depth['without_depth']['answered'] == 0.0
     same = {key: value for key, value in colour.items() if key in colour['depth_stale']}
-    assert colour['depth_scaled_by_1_25'] == colour['depth_stale'] == same
+    assert colour['depth_a_quarter_too_long'] == colour['depth_stale'] == same
     assert 0.0 <= depth['coverage_95'] <= 1.0 and depth['stated_median_cm'] > 0
 
 
