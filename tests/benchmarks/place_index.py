@@ -15,7 +15,7 @@ import numpy as np
 from geoloc_core.sources.rgbd import retrieval
 from tests.benchmarks import results
 
-SIZES = (100, 1000, 5000, 20_000)
+SIZES = (100, 1000, 5000, 20_000, 60_000)
 # Of a vocabulary of 64 words in 64 numbers each, as places have.
 NUMBERS = 4096
 QUERIES, FOUND = 30, 60

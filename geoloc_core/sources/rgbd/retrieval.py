@@ -12,8 +12,9 @@ from geoloc_core.maps.place.records import PlaceMap
 
 Array = NDArray[np.float64]
 
-# From this many keyframes on an index pays, if one is installed; below it a product is quicker.
-_LARGE = 20_000
+# From this many keyframes on an index is asked, if one is installed: a plain product was quicker
+# for up to 60,000 of them (tests/benchmarks/place_index.py).
+_LARGE = 100_000
 # A place that looks nearly as alike as the best one, this far away, is looked at as well.
 _ELSEWHERE_M = 4.0
 _NEARLY = 0.85
