@@ -51,7 +51,7 @@ def half_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
 
 
 def mostly_covered(batch: Tensors, generator: torch.Generator) -> Tensors:
-    """Three quarters are: as little is known of a view that looks beyond what was mapped."""
+    """Three quarters of each are: a view that looks beyond the map shows as little of it."""
     return _covered_from_a_side(batch, 0.75)
 
 

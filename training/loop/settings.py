@@ -181,8 +181,8 @@ class Validate:
             lower is better, but for coverage_95, the nearer to 0.95, and for recall, the higher.
         patience: Stop after so many looks without a better one; None never stops.
         keep: Which weights a run ends with: the 'best' that were looked at, or the 'last', as of a
-            run without validation. A twin that another run takes its calibration from must have
-            learned as long as that one.
+            run without validation; best.safetensors holds them, whichever. A twin that another run
+            takes its calibration from must have learned as long as that one.
     """
 
     every_epochs: int = 1

@@ -41,7 +41,7 @@ class Counters:
         epoch: Passes finished.
         in_epoch: Steps of the pass under way.
         best: Least `badness` so far.
-        best_epoch: Passes finished when weights were last kept; -1 before the first look.
+        best_epoch: Passes finished then; -1 before the first look.
         stale: Looks since then.
         seconds: Time spent in all.
         unreadable: Samples that could not be read.
@@ -301,14 +301,13 @@ class Trainer:
         bad = badness(metrics, self.config.validate.metric)
         better = bad < counters.best or counters.best_epoch < 0
         if better:
-            counters.best, counters.stale = bad, 0
+            counters.best, counters.best_epoch, counters.stale = bad, counters.epoch, 0
         else:
             counters.stale += 1
-        if better or self.config.validate.keep == 'last':
-            counters.best_epoch = counters.epoch
-            if self.fabric.is_global_zero:
-                facts = {'epoch': counters.epoch, 'step': counters.step, **metrics}
-                save_weights(self.folder / BEST, self.deployed, facts)
+        wanted = better or self.config.validate.keep == 'last'
+        if wanted and self.fabric.is_global_zero:
+            facts = {'epoch': counters.epoch, 'step': counters.step, **metrics}
+            save_weights(self.folder / BEST, self.deployed, facts)
         return metrics
 
     def save(self) -> None:

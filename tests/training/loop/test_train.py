@@ -82,7 +82,8 @@ def test_the_last_weights_can_be_kept_though_others_were_better(config, tmp_path
         if 'calibration' not in name:
             assert torch.equal(kept[f'model.{name}'], value), name
     # Others were better all the same, which is what patience counts by.
-    assert state['counters']['best'] == 5.0 and state['counters']['stale'] == 2
+    counters = state['counters']
+    assert (counters['best'], counters['best_epoch'], counters['stale']) == (5.0, 1, 2)
 
 
 def test_steps_instead_of_epochs_and_looks_now_and_then(config, tmp_path):
